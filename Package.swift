@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Modules stand in the order in which they may depend on one another: a target names only targets above it.
+let package = Package(
+    name: "lockstep",
+    products: [
+        .library(name: "Lockstep", targets: ["Lockstep"]),
+        .executable(name: "lockstep", targets: ["LockstepCommand"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    ],
+    targets: [
+        // The system's libraries. oneDNN ships no pkg-config file on Debian; its module map names the library to link.
+        .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"]), .brew(["libuv"])]),
+        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
+        .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+
+        // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
+        .target(name: "CReductionKernels"),
+        .target(name: "CTensorKernels", dependencies: ["COneDNN"]),
+
+        .target(name: "EventLoop", dependencies: ["CLibuv"]),
+        .target(name: "Wire", dependencies: ["COpenSSL"]),
+        .target(name: "Tensors", dependencies: ["COneDNN", "CTensorKernels"]),
+        .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Wire"]),
+        .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
+        .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
+        .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
+        .target(name: "Datasets", dependencies: ["CZlib"], resources: [.embedInCode("Resources/digits.csv.gz")]),
+        .target(name: "Checkpoints", dependencies: ["COpenSSL"]),
+        .target(name: "Telemetry"),
+        .target(
+            name: "Training",
+            dependencies: [
+                "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers", "Telemetry",
+                "Tensors",
+            ]),
+        .target(name: "Launching", dependencies: ["EventLoop", "Membership", "Wire"]),
+
+        // What users import: everything above that is theirs.
+        .target(
+            name: "Lockstep",
+            dependencies: [
+                "Checkpoints", "Collectives", "Datasets", "NeuralNetworks", "Optimizers", "Telemetry", "Tensors",
+                "Training",
+            ]),
+        .executableTarget(
+            name: "LockstepCommand",
+            dependencies: [
+                "Launching", "Lockstep", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ]),
+
+        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
+        .testTarget(name: "WireTests", dependencies: ["Wire"]),
+        .testTarget(name: "TensorsTests", dependencies: ["Tensors"]),
+        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
+        .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
+        .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
+        .testTarget(name: "DatasetsTests", dependencies: ["Datasets"]),
+        .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
+        .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,1 @@
+// Checkpoints: the first file of the module.

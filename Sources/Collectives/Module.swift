@@ -1,0 +1,1 @@
+// Collectives: the first file of the module.

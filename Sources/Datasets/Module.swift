@@ -1,0 +1,1 @@
+// Datasets: the first file of the module.

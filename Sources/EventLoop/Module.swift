@@ -1,0 +1,1 @@
+// EventLoop: the first file of the module.

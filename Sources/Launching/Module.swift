@@ -1,0 +1,1 @@
+// Launching: the first file of the module.

@@ -1,0 +1,1 @@
+// Lockstep: the first file of the module.

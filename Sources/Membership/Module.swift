@@ -1,0 +1,1 @@
+// Membership: the first file of the module.

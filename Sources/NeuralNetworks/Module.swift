@@ -1,0 +1,1 @@
+// NeuralNetworks: the first file of the module.

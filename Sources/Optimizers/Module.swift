@@ -1,0 +1,1 @@
+// Optimizers: the first file of the module.

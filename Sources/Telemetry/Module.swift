@@ -1,0 +1,1 @@
+// Telemetry: the first file of the module.

@@ -1,0 +1,1 @@
+// Tensors: the first file of the module.

@@ -1,0 +1,1 @@
+// Training: the first file of the module.

@@ -1,0 +1,1 @@
+// Wire: the first file of the module.
