@@ -1,0 +1,37 @@
+import Wire
+
+/// Why a collective operation did not end with its sum. The caller's source memory is untouched in every case; its result
+/// memory holds nothing of use.
+public enum CollectiveError: Error, Equatable, CustomStringConvertible {
+    /// The connection to a neighbour ended: its process died, or the network did.
+    case peerLost(rank: Int, host: String, operation: UInt64, bytesMoved: UInt64, cause: String)
+    /// No byte came or went for the whole time-out while operations were under way.
+    case noProgress(rank: Int, waitingFor: Int, host: String, operation: UInt64, bytesMoved: UInt64, seconds: Double)
+    /// The neighbour's program does another operation than ours: the two programs differ.
+    case mismatch(rank: Int, operation: UInt64, theirs: String, ours: String)
+    /// Bytes that no correct peer sends.
+    case protocolViolation(rank: Int, fault: String)
+    /// A neighbour could not be reached, or did not prove itself, when the ring was formed.
+    case noRing(rank: Int, host: String, cause: String)
+    /// The ring was closed by this process.
+    case closed
+
+    public var description: String {
+        switch self {
+        case .peerLost(let rank, let host, let operation, let bytesMoved, let cause):
+            "lost rank \(rank) on \(host) in all-reduce \(operation) after \(bytesMoved) bytes: \(cause)"
+        case .noProgress(let rank, let waitingFor, let host, let operation, let bytesMoved, let seconds):
+            "rank \(rank) waited \(seconds) s for rank \(waitingFor) on \(host) in all-reduce \(operation), \(bytesMoved) bytes moved: "
+                + "it is frozen, or the network between them is"
+        case .mismatch(let rank, let operation, let theirs, let ours):
+            "rank \(rank) does \(theirs) as its collective operation \(operation), this rank does \(ours): "
+                + "every rank must run the same program on the same model"
+        case .protocolViolation(let rank, let fault):
+            "rank \(rank) sent bytes that no Lockstep worker sends: \(fault)"
+        case .noRing(let rank, let host, let cause):
+            "no ring connection with rank \(rank) on \(host): \(cause)"
+        case .closed:
+            "the ring was closed"
+        }
+    }
+}

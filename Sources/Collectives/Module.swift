@@ -1,1 +1,0 @@
-// Collectives: the first file of the module.

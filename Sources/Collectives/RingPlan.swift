@@ -1,0 +1,63 @@
+/// Who sends what when, in a ring all-reduce: plain arithmetic, made once for an operation and then executed.
+///
+/// An operation's `count` elements are cut into n chunks, one a rank; each chunk into segments of at most `segmentElements`. The
+/// k-th segments of all chunks are slice k: a small all-reduce of its own, which goes round the ring in 2 (n - 1) hops. At hop h
+/// a rank sends one segment to its right neighbour and receives one from its left:
+///
+///     chunk sent      (rank - h - 1) mod n
+///     chunk received  (rank - h - 2) mod n
+///
+/// Hops 0 ..< n - 1 are the reduce-scatter: what is received is added to the rank's own and goes on at the next hop; at hop n - 2
+/// rank r receives chunk r, adds its own and has the sum. Hops n - 1 ..< 2 (n - 1) are the all-gather: the sums go round.
+/// (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.)
+package struct RingPlan: Equatable, Sendable {
+    package let rank: Int
+    package let worldSize: Int
+    package let count: Int
+    package let segmentElements: Int
+
+    package init(rank: Int, worldSize: Int, count: Int, segmentElements: Int) {
+        precondition(worldSize >= 2 && (0..<worldSize).contains(rank) && count >= 0 && segmentElements >= 1)
+        self.rank = rank
+        self.worldSize = worldSize
+        self.count = count
+        self.segmentElements = segmentElements
+    }
+
+    /// Hops from here on carry finished sums.
+    package var firstGatherHop: Int { worldSize - 1 }
+    package var hopCount: Int { 2 * (worldSize - 1) }
+    package var sliceCount: Int { (largestChunk + segmentElements - 1) / segmentElements }
+
+    /// Chunks differ by at most one element: the first `count % n` have the one more.
+    package func chunk(_ index: Int) -> Range<Int> {
+        let base = count / worldSize
+        let extra = count % worldSize
+        let start = index * base + min(index, extra)
+        return start..<(start + base + (index < extra ? 1 : 0))
+    }
+
+    /// The elements of chunk `index` that belong to a slice; empty where the chunk is shorter than others.
+    package func segment(chunk index: Int, slice: Int) -> Range<Int> {
+        let chunk = chunk(index)
+        let start = min(chunk.lowerBound + slice * segmentElements, chunk.upperBound)
+        return start..<min(start + segmentElements, chunk.upperBound)
+    }
+
+    package func chunkSent(hop: Int) -> Int {
+        modulo(rank - hop - 1)
+    }
+
+    package func chunkReceived(hop: Int) -> Int {
+        modulo(rank - hop - 2)
+    }
+
+    private var largestChunk: Int {
+        (count + worldSize - 1) / worldSize
+    }
+
+    /// Hops are fewer than 2 n, so that two turns make the difference positive.
+    private func modulo(_ difference: Int) -> Int {
+        (difference + 2 * worldSize) % worldSize
+    }
+}

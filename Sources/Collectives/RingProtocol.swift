@@ -1,0 +1,395 @@
+import Wire
+
+/// What the ring's protocol asks of its connections. The driver is `RingConnections`; the tests have one without sockets.
+package protocol RingLink: AnyObject {
+    /// Sends a header and a body to the right neighbour. Says true if both have left already; else they stay where they are
+    /// until `RingProtocol.wrote(token)`, which is never called from within this call.
+    func send(header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool
+    /// Reading from the left neighbour may go on, after `RingProtocol.Landing.pause`.
+    func resume()
+    /// An operation and all before it have ended with their sums.
+    func completed(through sequence: UInt64)
+}
+
+/// The ring's protocol: which bytes go where and when, without sockets, threads or clocks.
+///
+/// Operations are numbered in the order in which they are submitted, which every rank's program has in common. Their slices
+/// (`RingPlan`) are numbered through, and at most `window` of them are under way at a time: slice g starts here when slice
+/// g - window has ended here. That bounds the memory: a partial sum on its way lands in a slot of this rank's, of which there is
+/// one for each slice of the window and each hop of the reduce-scatter, so that what a neighbour may send always has a place, even
+/// if it belongs to an operation that this rank's program has not submitted yet. A sum lands in the caller's result at once.
+///
+/// No deadlock: take the lowest slice that has not ended on some rank. All ranks have started it, so all its frames have slots; and
+/// no frame of a slice beyond the window can stand before one of them, since its sender must have ended this slice first. A slot
+/// that is still being sent delays reading, and sending does not wait for reading.
+///
+/// Owns the slots and headers, at most `slotBudgetBytes` and 40 bytes for each send under way, allocated in init and never again.
+/// Confined to the thread that drives the link.
+package final class RingProtocol<Link: RingLink> {
+    /// Where the payload that follows a header belongs.
+    package enum Landing {
+        case at(UnsafeMutableRawBufferPointer)
+        /// Its slot is still being sent: stop reading until `RingLink.resume`, then give the same header again.
+        case pause
+    }
+
+    /// One all-reduce as the caller submits it: memory of the caller's, alive until the operation has ended.
+    package struct Operation {
+        package var reduction: Reduction
+        package var source: UnsafeRawPointer
+        package var result: UnsafeMutableRawPointer
+        package var count: Int
+
+        package init(reduction: Reduction, source: UnsafeRawPointer, result: UnsafeMutableRawPointer, count: Int) {
+            self.reduction = reduction
+            self.source = source
+            self.result = result
+            self.count = count
+        }
+    }
+
+    package static var window: Int { 4 }
+    package static var slotBudgetBytes: Int { 4 << 20 }
+    package static var operationsUnderWay: Int { 1024 }
+    static var largestSegmentBytes: Int { 256 << 10 }
+    static var smallestSegmentBytes: Int { 16 << 10 }
+
+    private struct Active {
+        var operation: Operation
+        var plan: RingPlan
+        var sequence: UInt64
+        var firstSlice: UInt64
+        var slicesLeft: Int
+    }
+
+    /// One place of the window: a slice under way, or none.
+    private struct Place {
+        var isBusy = false
+        var slice: UInt64 = 0
+        var operation = 0
+        var receivesLeft = 0
+        var writesLeft = 0
+    }
+
+    private enum Slot {
+        case free
+        case landing
+        /// Landed before this rank submitted the operation; `earlyHeaders` has its header.
+        case early
+        case sending
+    }
+
+    package let rank: Int
+    package let worldSize: Int
+    package let generation: UInt32
+    package let slotBytes: Int
+    /// Payload bytes received and sent since the beginning.
+    package private(set) var bytesReceived: UInt64 = 0
+    package private(set) var bytesSent: UInt64 = 0
+    /// Operations submitted, and ended in order.
+    package private(set) var submitted: UInt64 = 0
+    package private(set) var completed: UInt64 = 0
+
+    private unowned let link: Link
+    private let slots: UnsafeMutableRawPointer
+    private let headers: UnsafeMutableRawPointer
+    private var slotStates: [Slot]
+    private var earlyHeaders: [FrameHeader]
+    private var places = [Place](repeating: Place(), count: RingProtocol.window)
+    /// A circle of the operations under way, `completed ..< submitted`, at their sequence modulo its count.
+    private var operations: [Active?] = Array(repeating: nil, count: RingProtocol.operationsUnderWay)
+    /// Slices of submitted operations, and those of them that have started.
+    private var slicesSubmitted: UInt64 = 0
+    private var slicesStarted: UInt64 = 0
+    private var operationToStart: UInt64 = 0
+    private var landingHeader: FrameHeader?
+    private var isPaused = false
+
+    package init(rank: Int, worldSize: Int, generation: UInt32, link: Link) {
+        precondition(worldSize >= 2 && (0..<worldSize).contains(rank))
+        self.rank = rank
+        self.worldSize = worldSize
+        self.generation = generation
+        self.link = link
+        let window = RingProtocol.window
+        let slotCount = window * (worldSize - 1)
+        slotBytes = min(
+            RingProtocol.largestSegmentBytes, max(64, RingProtocol.slotBudgetBytes / slotCount & ~63))
+        slotStates = [Slot](repeating: .free, count: slotCount)
+        earlyHeaders = [FrameHeader](
+            repeating: FrameHeader(
+                generation: 0, operation: 0, slice: 0, hop: 0, signature: 0, payloadBytes: 0, elementCount: 0),
+            count: slotCount)
+        // SAFETY: both are freed in deinit. The link outlives every send, so that nothing is read after that.
+        slots = .allocate(byteCount: slotCount * slotBytes, alignment: 64)
+        headers = .allocate(byteCount: window * 2 * (worldSize - 1) * FrameHeader.byteCount, alignment: 64)
+    }
+
+    deinit {
+        slots.deallocate()
+        headers.deallocate()
+    }
+
+    /// Whether operations are under way: silence of the neighbours matters only then.
+    package var isBusy: Bool { completed < submitted }
+    /// Whether one more operation may be submitted.
+    package var hasRoom: Bool { submitted - completed < UInt64(operations.count) }
+
+    /// Puts an operation in the queue and starts what the window allows.
+    package func submit(_ operation: Operation) throws(CollectiveError) {
+        precondition(hasRoom, "more than \(operations.count) operations under way")
+        let plan = RingPlan(
+            rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation))
+        operations[position(submitted)] = Active(
+            operation: operation, plan: plan, sequence: submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
+        submitted += 1
+        slicesSubmitted += UInt64(plan.sliceCount)
+        try startSlices()
+        retireOperations()
+    }
+
+    // MARK: Receiving
+
+    /// Says where the payload after `header` belongs, or that it cannot be taken yet.
+    package func landing(for header: FrameHeader) throws(CollectiveError) -> Landing {
+        let hop = Int(header.hop)
+        guard hop < 2 * (worldSize - 1) else { throw violation("hop \(hop) in a ring of \(worldSize)") }
+        guard header.payloadBytes > 0 else { throw violation("an empty frame") }
+        if header.slice < slicesStarted {
+            return try landingOfStarted(header, hop: hop)
+        }
+        // The operation is ahead of this rank's program, or of its window. Only partial sums can be: a sum has ours in it.
+        guard hop < worldSize - 1 else { throw violation("a sum of slice \(header.slice), which has not started here") }
+        guard header.slice < slicesStarted + UInt64(RingProtocol.window) else {
+            throw violation("slice \(header.slice), when \(slicesStarted) is the next")
+        }
+        guard Int(header.payloadBytes) <= slotBytes else { throw violation("a segment of \(header.payloadBytes) bytes") }
+        let slot = slotIndex(place: place(of: header.slice), hop: hop)
+        guard !places[place(of: header.slice)].isBusy else {
+            isPaused = true
+            return .pause
+        }
+        guard case .free = slotStates[slot] else { throw violation("hop \(hop) of slice \(header.slice) twice") }
+        slotStates[slot] = .landing
+        earlyHeaders[slot] = header
+        landingHeader = header
+        return .at(slotMemory(slot, bytes: Int(header.payloadBytes)))
+    }
+
+    /// The payload of the last header that got a place has all arrived there.
+    package func landed() throws(CollectiveError) {
+        guard let header = landingHeader else { preconditionFailure("no payload was landing") }
+        landingHeader = nil
+        bytesReceived += UInt64(header.payloadBytes)
+        let hop = Int(header.hop)
+        let placeIndex = place(of: header.slice)
+        if hop < worldSize - 1, header.slice >= slicesStarted {
+            slotStates[slotIndex(place: placeIndex, hop: hop)] = .early
+            return
+        }
+        take(placeIndex, hop: hop)
+        try finishIfDone(placeIndex)
+    }
+
+    /// The send with this token has left; its memory is free.
+    package func wrote(token: Int) throws(CollectiveError) {
+        let hopCount = 2 * (worldSize - 1)
+        let (placeIndex, hop) = (token / hopCount, token % hopCount)
+        precondition(places[placeIndex].isBusy && places[placeIndex].writesLeft > 0, "a send that was never made has ended")
+        release(placeIndex, hop: hop)
+        try finishIfDone(placeIndex)
+    }
+
+    private func landingOfStarted(_ header: FrameHeader, hop: Int) throws(CollectiveError) -> Landing {
+        let placeIndex = place(of: header.slice)
+        guard places[placeIndex].isBusy, places[placeIndex].slice == header.slice else {
+            throw violation("slice \(header.slice), which has ended here")
+        }
+        let active = operation(at: places[placeIndex].operation)
+        try check(header, against: active)
+        let segment = segment(received: hop, of: active, slice: header.slice)
+        let elementBytes = hop < worldSize - 1 ? active.operation.reduction.partialBytes : active.operation.reduction.resultBytes
+        guard Int(header.payloadBytes) == segment.count * elementBytes else {
+            throw violation("\(header.payloadBytes) bytes for \(segment.count) elements of \(elementBytes)")
+        }
+        landingHeader = header
+        if hop < worldSize - 1 {
+            let slot = slotIndex(place: placeIndex, hop: hop)
+            guard case .free = slotStates[slot] else { throw violation("hop \(hop) of slice \(header.slice) twice") }
+            slotStates[slot] = .landing
+            return .at(slotMemory(slot, bytes: Int(header.payloadBytes)))
+        }
+        return .at(
+            UnsafeMutableRawBufferPointer(
+                start: active.operation.result + segment.lowerBound * elementBytes, count: segment.count * elementBytes))
+    }
+
+    /// Uses what has landed for a hop of a slice under way: adds and sends on, or ends the sum, or passes the sum on.
+    private func take(_ placeIndex: Int, hop: Int) {
+        places[placeIndex].receivesLeft -= 1
+        let active = operation(at: places[placeIndex].operation)
+        let reduction = active.operation.reduction
+        let segment = segment(received: hop, of: active, slice: places[placeIndex].slice)
+        guard hop < worldSize - 1 else {
+            if hop + 1 < active.plan.hopCount { send(placeIndex, active, hop: hop + 1) }
+            return
+        }
+        let slot = slotIndex(place: placeIndex, hop: hop)
+        let partial = slots + slot * slotBytes
+        let own = active.operation.source + segment.lowerBound * reduction.partialBytes
+        if hop < worldSize - 2 {
+            reduction.add(own, to: partial, count: segment.count)
+            slotStates[slot] = .sending
+        } else {
+            let result = active.operation.result + segment.lowerBound * reduction.resultBytes
+            reduction.finish(partial, own, into: result, count: segment.count)
+            slotStates[slot] = .free
+        }
+        send(placeIndex, active, hop: hop + 1)
+    }
+
+    // MARK: Sending
+
+    private func startSlices() throws(CollectiveError) {
+        while slicesStarted < slicesSubmitted, !places[place(of: slicesStarted)].isBusy {
+            let slice = slicesStarted
+            while slice >= operation(at: position(operationToStart)).firstSlice
+                + UInt64(operation(at: position(operationToStart)).plan.sliceCount)
+            {
+                operationToStart += 1
+            }
+            slicesStarted += 1
+            try start(slice)
+        }
+    }
+
+    private func start(_ slice: UInt64) throws(CollectiveError) {
+        let placeIndex = place(of: slice)
+        let active = operation(at: position(operationToStart))
+        var expected = 0
+        for hop in 0..<active.plan.hopCount where !segment(received: hop, of: active, slice: slice).isEmpty { expected += 1 }
+        places[placeIndex] = Place(
+            isBusy: true, slice: slice, operation: position(operationToStart), receivesLeft: expected, writesLeft: 0)
+        send(placeIndex, active, hop: 0)
+        for hop in 0..<(worldSize - 1) {
+            let slot = slotIndex(place: placeIndex, hop: hop)
+            guard case .early = slotStates[slot] else { continue }
+            let header = earlyHeaders[slot]
+            try check(header, against: active)
+            guard segment(received: hop, of: active, slice: slice).count * active.operation.reduction.partialBytes
+                == Int(header.payloadBytes)
+            else { throw violation("a segment of \(header.payloadBytes) bytes at hop \(hop) of slice \(slice)") }
+            take(placeIndex, hop: hop)
+        }
+        try finishIfDone(placeIndex)
+    }
+
+    /// Sends what this rank sends at a hop, if the segment has elements: from the source, from a slot, or from the result.
+    private func send(_ placeIndex: Int, _ active: Active, hop: Int) {
+        let slice = places[placeIndex].slice
+        let segment = active.plan.segment(
+            chunk: active.plan.chunkSent(hop: hop), slice: Int(slice - active.firstSlice))
+        guard !segment.isEmpty else { return }
+        let reduction = active.operation.reduction
+        let body: UnsafeRawBufferPointer
+        if hop == 0 {
+            let bytes = reduction.partialBytes
+            body = UnsafeRawBufferPointer(
+                start: active.operation.source + segment.lowerBound * bytes, count: segment.count * bytes)
+        } else if hop < worldSize - 1 {
+            body = UnsafeRawBufferPointer(
+                slotMemory(slotIndex(place: placeIndex, hop: hop - 1), bytes: segment.count * reduction.partialBytes))
+        } else {
+            let bytes = reduction.resultBytes
+            body = UnsafeRawBufferPointer(
+                start: active.operation.result + segment.lowerBound * bytes, count: segment.count * bytes)
+        }
+        let token = placeIndex * active.plan.hopCount + hop
+        let header = headers + token * FrameHeader.byteCount
+        FrameHeader(
+            generation: generation, operation: active.sequence, slice: slice, hop: UInt16(hop),
+            signature: UInt16(reduction.kind.rawValue), payloadBytes: UInt32(body.count),
+            elementCount: UInt64(active.operation.count)
+        ).encode(into: header)
+        bytesSent += UInt64(body.count)
+        places[placeIndex].writesLeft += 1
+        let hasLeft = link.send(
+            header: UnsafeRawBufferPointer(start: header, count: FrameHeader.byteCount), body: body, token: token)
+        if hasLeft { release(placeIndex, hop: hop) }
+    }
+
+    /// The send of a hop no longer needs its memory.
+    private func release(_ placeIndex: Int, hop: Int) {
+        places[placeIndex].writesLeft -= 1
+        // What hop h of the reduce-scatter sends on came in at hop h - 1.
+        if hop >= 1, hop < worldSize - 1 { slotStates[slotIndex(place: placeIndex, hop: hop - 1)] = .free }
+    }
+
+    // MARK: Ending
+
+    private func finishIfDone(_ placeIndex: Int) throws(CollectiveError) {
+        guard places[placeIndex].isBusy, places[placeIndex].receivesLeft == 0, places[placeIndex].writesLeft == 0 else { return }
+        places[placeIndex].isBusy = false
+        operations[places[placeIndex].operation]!.slicesLeft -= 1
+        retireOperations()
+        try startSlices()
+        if isPaused {
+            isPaused = false
+            link.resume()
+        }
+    }
+
+    private func retireOperations() {
+        let before = completed
+        while completed < submitted, operation(at: position(completed)).slicesLeft == 0 {
+            operations[position(completed)] = nil
+            completed += 1
+            operationToStart = max(operationToStart, completed)
+        }
+        if completed > before { link.completed(through: completed) }
+    }
+
+    // MARK: Arithmetic
+
+    private func position(_ sequence: UInt64) -> Int { Int(sequence % UInt64(operations.count)) }
+    private func place(of slice: UInt64) -> Int { Int(slice % UInt64(RingProtocol.window)) }
+    private func slotIndex(place: Int, hop: Int) -> Int { place * (worldSize - 1) + hop }
+
+    private func slotMemory(_ slot: Int, bytes: Int) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: slots + slot * slotBytes, count: bytes)
+    }
+
+    private func operation(at position: Int) -> Active {
+        guard let active = operations[position] else { preconditionFailure("no operation under way at \(position)") }
+        return active
+    }
+
+    private func segment(received hop: Int, of active: Active, slice: UInt64) -> Range<Int> {
+        active.plan.segment(chunk: active.plan.chunkReceived(hop: hop), slice: Int(slice - active.firstSlice))
+    }
+
+    /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
+    private func segmentElements(of operation: Operation) -> Int {
+        let bytes = operation.reduction.partialBytes
+        let largestChunk = (operation.count + worldSize - 1) / worldSize
+        let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
+        return max(1, min(wanted, slotBytes) / bytes)
+    }
+
+    private func check(_ header: FrameHeader, against active: Active) throws(CollectiveError) {
+        let ours = active.operation
+        guard header.operation == active.sequence, header.signature == UInt16(ours.reduction.kind.rawValue),
+            header.elementCount == UInt64(ours.count)
+        else {
+            let theirKind = Reduction.Kind(rawValue: UInt8(truncatingIfNeeded: header.signature)).map { "\($0)" } ?? "?"
+            throw .mismatch(
+                rank: (rank + worldSize - 1) % worldSize, operation: header.operation,
+                theirs: "an all-reduce of \(header.elementCount) \(theirKind) elements",
+                ours: "number \(active.sequence), of \(ours.count) \(ours.reduction.kind) elements")
+        }
+    }
+
+    private func violation(_ fault: String) -> CollectiveError {
+        .protocolViolation(rank: (rank + worldSize - 1) % worldSize, fault: fault)
+    }
+}

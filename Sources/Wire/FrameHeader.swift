@@ -1,0 +1,74 @@
+/// The 40 bytes before each payload on a ring connection, little-endian.
+///
+///     offset  bytes  field
+///     0       4      magic
+///     4       4      generation
+///     8       8      operation: the sender's count of collective operations, from 0
+///     16      8      slice: counted through all operations of the generation, from 0
+///     24      2      hop: how many links the payload has travelled
+///     26      2      signature: what the sender thinks the operation is (element types, reduction)
+///     28      4      payload bytes
+///     32      8      elements of the whole operation
+///
+/// The receiver knows all of these but compares them: two ranks whose programs differ are told so at once instead of
+/// summing what does not belong together.
+public struct FrameHeader: Sendable, Equatable {
+    public static let byteCount = 40
+    public static let magic: UInt32 = 0x5246_4B4C  // "LKFR", little-endian
+
+    public var generation: UInt32
+    public var operation: UInt64
+    public var slice: UInt64
+    public var hop: UInt16
+    public var signature: UInt16
+    public var payloadBytes: UInt32
+    public var elementCount: UInt64
+
+    public init(
+        generation: UInt32, operation: UInt64, slice: UInt64, hop: UInt16, signature: UInt16, payloadBytes: UInt32,
+        elementCount: UInt64
+    ) {
+        self.generation = generation
+        self.operation = operation
+        self.slice = slice
+        self.hop = hop
+        self.signature = signature
+        self.payloadBytes = payloadBytes
+        self.elementCount = elementCount
+    }
+
+    /// Writes the header into memory that the caller owns, `byteCount` bytes of it.
+    public func encode(into destination: UnsafeMutableRawPointer) {
+        // SAFETY: all stores lie within the `byteCount` bytes that the caller promises; they need no alignment.
+        destination.storeBytes(of: FrameHeader.magic.littleEndian, toByteOffset: 0, as: UInt32.self)
+        destination.storeBytes(of: generation.littleEndian, toByteOffset: 4, as: UInt32.self)
+        destination.storeBytes(of: operation.littleEndian, toByteOffset: 8, as: UInt64.self)
+        destination.storeBytes(of: slice.littleEndian, toByteOffset: 16, as: UInt64.self)
+        destination.storeBytes(of: hop.littleEndian, toByteOffset: 24, as: UInt16.self)
+        destination.storeBytes(of: signature.littleEndian, toByteOffset: 26, as: UInt16.self)
+        destination.storeBytes(of: payloadBytes.littleEndian, toByteOffset: 28, as: UInt32.self)
+        destination.storeBytes(of: elementCount.littleEndian, toByteOffset: 32, as: UInt64.self)
+    }
+
+    /// Reads a header from `byteCount` bytes. Refuses a wrong magic, another generation and a payload over `limit`:
+    /// what is left to check needs the operation that it belongs to.
+    public init(
+        decoding source: UnsafeRawPointer, generation expected: UInt32, payloadLimit limit: Int
+    ) throws(WireError) {
+        // SAFETY: all loads lie within the `byteCount` bytes that the caller promises; they need no alignment.
+        func load<Value: FixedWidthInteger>(_ offset: Int, _: Value.Type) -> Value {
+            Value(littleEndian: source.loadUnaligned(fromByteOffset: offset, as: Value.self))
+        }
+        let magic = load(0, UInt32.self)
+        guard magic == FrameHeader.magic else { throw .wrongMagic(magic) }
+        generation = load(4, UInt32.self)
+        operation = load(8, UInt64.self)
+        slice = load(16, UInt64.self)
+        hop = load(24, UInt16.self)
+        signature = load(26, UInt16.self)
+        payloadBytes = load(28, UInt32.self)
+        elementCount = load(32, UInt64.self)
+        guard generation == expected else { throw .wrongGeneration(theirs: generation, ours: expected) }
+        guard Int(payloadBytes) <= limit else { throw .frameTooLong(bytes: Int(payloadBytes), limit: limit) }
+    }
+}

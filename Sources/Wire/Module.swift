@@ -1,1 +1,0 @@
-// Wire: the first file of the module.

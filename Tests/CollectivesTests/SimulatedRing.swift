@@ -1,0 +1,99 @@
+import Collectives
+import Wire
+
+/// A ring of `RingProtocol`s without sockets: bytes wait in queues, and a seeded choice decides whose turn it is.
+///
+/// Writes may be refused at once and finish later, reads may be delayed as long as the seed likes: every order in which real
+/// sockets could deliver is one that this can produce.
+final class SimulatedRing {
+    final class Worker: RingLink {
+        var ring: RingProtocol<Worker>!
+        /// What this rank has sent and its right neighbour has not taken yet: header and body of each frame.
+        var outgoing: [(header: FrameHeader, body: [UInt8])] = []
+        var unfinishedWrites: [(token: Int, header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer)] = []
+        var isPaused = false
+        var completed: UInt64 = 0
+        var sendsAtOnce: () -> Bool = { true }
+
+        func send(header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool {
+            if unfinishedWrites.isEmpty, sendsAtOnce() {
+                deliver(header, body)
+                return true
+            }
+            unfinishedWrites.append((token, header, body))
+            return false
+        }
+
+        /// The oldest write leaves now: its memory is read only now, as a socket might.
+        func finishWrite() throws {
+            let write = unfinishedWrites.removeFirst()
+            deliver(write.header, write.body)
+            try ring.wrote(token: write.token)
+        }
+
+        private func deliver(_ header: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer) {
+            let decoded = try! FrameHeader(
+                decoding: header.baseAddress!, generation: ring.generation, payloadLimit: 1 << 20)
+            outgoing.append((decoded, Array(body)))
+        }
+
+        func resume() { isPaused = false }
+        func completed(through sequence: UInt64) { completed = sequence }
+    }
+
+    let workers: [Worker]
+    private var generator: SeededGenerator
+
+    init(worldSize: Int, seed: UInt64) {
+        var generator = SeededGenerator(seed: seed)
+        workers = (0..<worldSize).map { rank in
+            let worker = Worker()
+            worker.ring = RingProtocol(rank: rank, worldSize: worldSize, generation: 1, link: worker)
+            var own = SeededGenerator(seed: generator.next())
+            worker.sendsAtOnce = { Bool.random(using: &own) }
+            return worker
+        }
+        self.generator = generator
+    }
+
+    /// One event at one rank, if it has one: a frame arrives or a write leaves. False where nothing can happen at this rank.
+    private func advance(_ rank: Int) throws -> Bool {
+        let worker = workers[rank]
+        let left = workers[(rank + workers.count - 1) % workers.count]
+        if !worker.unfinishedWrites.isEmpty, Bool.random(using: &generator) {
+            try worker.finishWrite()
+            return true
+        }
+        guard !worker.isPaused, let frame = left.outgoing.first else {
+            guard !worker.unfinishedWrites.isEmpty else { return false }
+            try worker.finishWrite()
+            return true
+        }
+        switch try worker.ring.landing(for: frame.header) {
+        case .at(let memory):
+            precondition(memory.count == frame.body.count)
+            memory.copyBytes(from: frame.body)
+            left.outgoing.removeFirst()
+            try worker.ring.landed()
+        case .pause:
+            worker.isPaused = true
+        }
+        return true
+    }
+
+    /// Runs until no rank can do anything; `submit(rank)` is asked now and then to submit a rank's next operation.
+    func run(submit: (Int) throws -> Bool) throws {
+        var stillSubmitting = Set(workers.indices)
+        while true {
+            let rank = Int.random(in: 0..<workers.count, using: &generator)
+            if stillSubmitting.contains(rank), Int.random(in: 0..<8, using: &generator) == 0 {
+                if try !submit(rank) { stillSubmitting.remove(rank) }
+                continue
+            }
+            if try advance(rank) { continue }
+            var anyAdvanced = false
+            for other in workers.indices where try advance(other) { anyAdvanced = true }
+            if !anyAdvanced, stillSubmitting.isEmpty { return }
+        }
+    }
+}
