@@ -1,1 +1,0 @@
-// EventLoop: the first file of the module.

@@ -1,0 +1,83 @@
+import CLibuv
+import Glibc
+
+/// An IPv4 or IPv6 address with its port, as the socket calls take it.
+package struct SocketAddress: Sendable, CustomStringConvertible {
+    private var storage: sockaddr_storage
+
+    /// A numeric address; nil when `host` is a name (or empty). IPv6 with or without brackets.
+    package init?(host: String, port: UInt16) {
+        var host = host
+        if host.hasPrefix("[") && host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+        var v4 = sockaddr_in()
+        var v6 = sockaddr_in6()
+        if uv_ip4_addr(host, Int32(port), &v4) == 0 {
+            storage = sockaddr_storage()
+            withUnsafeMutableBytes(of: &storage) { to in withUnsafeBytes(of: v4) { to.copyMemory(from: $0) } }
+        } else if uv_ip6_addr(host, Int32(port), &v6) == 0 {
+            storage = sockaddr_storage()
+            withUnsafeMutableBytes(of: &storage) { to in withUnsafeBytes(of: v6) { to.copyMemory(from: $0) } }
+        } else {
+            return nil
+        }
+    }
+
+    /// Copies what a system call or the resolver returned; nil for families other than IPv4 and IPv6.
+    init?(_ address: UnsafePointer<sockaddr>) {
+        let bytes: Int
+        switch Int32(address.pointee.sa_family) {
+        case AF_INET: bytes = MemoryLayout<sockaddr_in>.size
+        case AF_INET6: bytes = MemoryLayout<sockaddr_in6>.size
+        default: return nil
+        }
+        storage = sockaddr_storage()
+        // SAFETY: the family says how many bytes stand behind the pointer; sockaddr_storage holds any of them.
+        withUnsafeMutableBytes(of: &storage) { to in
+            to.copyMemory(from: UnsafeRawBufferPointer(start: address, count: bytes))
+        }
+    }
+
+    /// Asks a socket for one of its two addresses (`uv_tcp_getsockname`, `uv_tcp_getpeername`).
+    init?(asking call: (UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<Int32>) -> Int32) {
+        var storage = sockaddr_storage()
+        var length = Int32(MemoryLayout<sockaddr_storage>.size)
+        let found = withUnsafeMutablePointer(to: &storage) { storage in
+            storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { call($0, &length) == 0 ? SocketAddress($0) : nil }
+        }
+        guard let found else { return nil }
+        self = found
+    }
+
+    /// Lends the address as a `sockaddr`.
+    func withPointer<Result>(_ body: (UnsafePointer<sockaddr>) -> Result) -> Result {
+        withUnsafePointer(to: storage) { storage in
+            storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { body($0) }
+        }
+    }
+
+    package var isIPv6: Bool { Int32(storage.ss_family) == AF_INET6 }
+
+    /// In host byte order.
+    package var port: UInt16 {
+        withPointer { address in
+            // SAFETY: both families keep the port in the same two bytes, right after the family.
+            UnsafeRawPointer(address).load(fromByteOffset: 2, as: UInt16.self).bigEndian
+        }
+    }
+
+    /// The numeric address without the port, as `10.0.0.1` or `fe80::1`.
+    package var host: String {
+        withUnsafeTemporaryAllocation(of: CChar.self, capacity: 64) { buffer in
+            withPointer { uv_ip_name($0, buffer.baseAddress, buffer.count) == 0 }
+                ? String(cString: buffer.baseAddress!) : "?"
+        }
+    }
+
+    /// `10.0.0.1:29500`, `[::1]:29500`.
+    package var description: String { Self.text(host: host, port: port) }
+
+    /// How host and port are written together in every message.
+    package static func text(host: String, port: UInt16) -> String {
+        host.contains(":") && !host.hasPrefix("[") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+}

@@ -1,0 +1,46 @@
+import EventLoop
+import Testing
+
+/// Runs `body` on a loop owned by the calling thread, then the loop until it is stopped, then closes it.
+///
+/// A test that does not stop its loop within `limit` fails instead of hanging.
+func withLoop(limit: Duration = .seconds(20), _ body: (Loop) throws -> Void) throws {
+    let loop = try Loop()
+    defer { loop.close() }
+    let watchdog = try Timer(loop: loop) {
+        Issue.record("the loop was not stopped within \(limit)")
+        loop.stop()
+    }
+    watchdog.start(after: limit)
+    try body(loop)
+    loop.run()
+}
+
+/// Listens on a free loopback port, connects to it, and hands over both ends once both are there.
+func withPair(
+    _ loop: Loop, host: String = "127.0.0.1", options: StreamOptions = StreamOptions(),
+    _ body: @escaping (_ client: TCPStream, _ server: TCPStream) -> Void
+) throws {
+    var client: TCPStream?
+    var server: TCPStream?
+    weak var listening: TCPListener?
+    func meet() {
+        guard let client, let server else { return }
+        listening?.close()
+        body(client, server)
+    }
+    let listener = try TCPListener(loop: loop, host: host, port: 0, options: options) { result in
+        server = try? result.get()
+        meet()
+    }
+    listening = listener
+    try Connector(loop: loop, host: host, port: listener.address.port, options: options) { result in
+        client = try? result.get()
+        meet()
+    }
+}
+
+/// Bytes that differ from their neighbours and from one place to another, so that a shift or a gap shows.
+func patternBytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ ($0 >> 8) &* 7 &+ 1) }
+}
