@@ -10,6 +10,8 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        // Tests only: the reference that the exact sum is compared with.
+        .package(url: "https://github.com/attaswift/BigInt", from: "6.0.0"),
     ],
     targets: [
         // The system's libraries. oneDNN ships no pkg-config file on Debian; its module map names the library to link.
@@ -25,8 +27,8 @@ let package = Package(
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
         .target(name: "Tensors", dependencies: ["COneDNN", "CTensorKernels"]),
-        .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Wire"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
+        .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(name: "Datasets", dependencies: ["CZlib"], resources: [.embedInCode("Resources/digits.csv.gz")]),
@@ -56,7 +58,9 @@ let package = Package(
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["Tensors"]),
-        .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
+        .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
+        .testTarget(
+            name: "CollectivesTests", dependencies: ["Collectives", .product(name: "BigInt", package: "BigInt")]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets"]),

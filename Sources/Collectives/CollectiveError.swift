@@ -1,4 +1,4 @@
-import Wire
+import EventLoop
 
 /// Why a collective operation did not end with its sum. The caller's source memory is untouched in every case; its result
 /// memory holds nothing of use.
@@ -6,7 +6,7 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
     /// The connection to a neighbour ended: its process died, or the network did.
     case peerLost(rank: Int, host: String, operation: UInt64, bytesMoved: UInt64, cause: String)
     /// No byte came or went for the whole time-out while operations were under way.
-    case noProgress(rank: Int, waitingFor: Int, host: String, operation: UInt64, bytesMoved: UInt64, seconds: Double)
+    case noProgress(rank: Int, waitingFor: Int, host: String, operation: UInt64, bytesMoved: UInt64, limit: Duration)
     /// The neighbour's program does another operation than ours: the two programs differ.
     case mismatch(rank: Int, operation: UInt64, theirs: String, ours: String)
     /// Bytes that no correct peer sends.
@@ -20,8 +20,8 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .peerLost(let rank, let host, let operation, let bytesMoved, let cause):
             "lost rank \(rank) on \(host) in all-reduce \(operation) after \(bytesMoved) bytes: \(cause)"
-        case .noProgress(let rank, let waitingFor, let host, let operation, let bytesMoved, let seconds):
-            "rank \(rank) waited \(seconds) s for rank \(waitingFor) on \(host) in all-reduce \(operation), \(bytesMoved) bytes moved: "
+        case .noProgress(let rank, let waitingFor, let host, let operation, let bytesMoved, let limit):
+            "rank \(rank) waited \(limit.secondsText) for rank \(waitingFor) on \(host) in all-reduce \(operation), \(bytesMoved) bytes moved: "
                 + "it is frozen, or the network between them is"
         case .mismatch(let rank, let operation, let theirs, let ours):
             "rank \(rank) does \(theirs) as its collective operation \(operation), this rank does \(ours): "

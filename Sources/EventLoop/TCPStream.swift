@@ -21,6 +21,8 @@ package final class TCPStream: Handle {
     /// This end's and the other end's address; `?` when the connection was already gone when they were asked for.
     package private(set) var localAddress = "?"
     package private(set) var peerAddress = "?"
+    /// This end's address without the port: where this host can be reached from the peer's network.
+    package private(set) var localHost = "?"
 
     /// True between `startReading` and `stopReading`, an end or an error.
     package private(set) var isReading = false
@@ -72,7 +74,9 @@ package final class TCPStream: Handle {
         if let seconds = options.keepAliveSeconds { uv_tcp_keepalive(tcp, 1, seconds) }
         if var bytes = options.sendBufferBytes { uv_send_buffer_size(raw, &bytes) }
         if var bytes = options.receiveBufferBytes { uv_recv_buffer_size(raw, &bytes) }
-        localAddress = SocketAddress { uv_tcp_getsockname(tcp, $0, $1) }?.description ?? "?"
+        let local = SocketAddress { uv_tcp_getsockname(tcp, $0, $1) }
+        localAddress = local?.description ?? "?"
+        localHost = local?.host ?? "?"
         peerAddress = SocketAddress { uv_tcp_getpeername(tcp, $0, $1) }?.description ?? "?"
     }
 

@@ -1,0 +1,151 @@
+import EventLoop
+import Membership
+
+/// A rank's place in the ring of a job, and the collective operations on it.
+///
+/// Every rank makes the same calls in the same order; each operation is matched by its number. Calls come from one thread, the
+/// compute thread; a thread of the ring's own moves the bytes, so that operations go on while the caller computes. A world of one
+/// has neither thread nor socket.
+///
+/// After an error the ring is of no more use: `close` it.
+public final class Ring {
+    public let rank: Int
+    public let worldSize: Int
+
+    /// An operation under way, to be waited for.
+    public struct Ticket: Sendable {
+        let sequence: UInt64
+    }
+
+    private let shared = Monitor(RingDriver.Shared())
+    private var loop: Loop?
+    private var driver: RingDriver?
+    private var aloneSequence: UInt64 = 0
+    private var isClosed = false
+
+    /// Joins the job that the environment names, and returns when its ring is complete.
+    ///
+    /// Throws `MembershipError` if the environment makes no sense, the coordinator is not to be found or refuses, and
+    /// `CollectiveError.noRing` if a neighbour is not to be reached; nothing is left open then.
+    public init(_ environment: WorkerEnvironment) throws {
+        rank = environment.rank
+        worldSize = environment.worldSize
+        guard let address = environment.coordinator else { return }
+        let loop = try Loop()
+        self.loop = loop
+        do {
+            driver = try RingDriver(loop: loop, environment: environment, address: address, shared: shared)
+            try loop.startThread(name: "lockstep-ring")
+        } catch {
+            driver?.closeAll()
+            loop.close()
+            self.loop = nil
+            throw error
+        }
+        let failure: (any Error)?? = shared.wait { shared in
+            shared.failure != nil || shared.isFormed ? .some(shared.failure) : nil
+        }
+        if let failure = failure ?? nil {
+            stop()
+            throw failure
+        }
+    }
+
+    deinit {
+        if !isClosed { stop() }
+    }
+
+    /// Payload bytes that this rank has sent in operations that have ended.
+    public var bytesSent: UInt64 { shared.withLock { $0.bytesSent } }
+
+    // MARK: Operations
+
+    /// Replaces each rank's `values` by their elementwise sum over all ranks, in float32: every rank gets the same bits, which
+    /// depend on the number of ranks.
+    ///
+    /// The memory is the caller's. On an error it holds nothing of use.
+    public func allReduce(_ values: UnsafeMutableBufferPointer<Float>) throws {
+        guard let base = values.baseAddress else { return try barrier() }
+        try wait(for: submit(.init(reduction: Reduction(.float32), source: base, result: base, count: values.count)))
+    }
+
+    /// As above in float64.
+    public func allReduce(_ values: UnsafeMutableBufferPointer<Double>) throws {
+        guard let base = values.baseAddress else { return try barrier() }
+        try wait(for: submit(.init(reduction: Reduction(.float64), source: base, result: base, count: values.count)))
+    }
+
+    /// Starts the float32 sum of a range of a gradient arena in place.
+    public func startAllReduce(_ values: UnsafeMutableBufferPointer<Float>) throws -> Ticket {
+        guard let base = values.baseAddress else { return Ticket(sequence: aloneSequence) }
+        return try submit(.init(reduction: Reduction(.float32), source: base, result: base, count: values.count))
+    }
+
+    /// Starts the exact sum of carriers: `result[i]` becomes the sum over all ranks of `carriers[i]`, rounded once to float32.
+    ///
+    /// Both are the caller's until the ticket has been waited for; `carriers` is only read and keeps this rank's partial sum.
+    public func startAllReduce(carriers: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
+        guard let base = carriers.baseAddress else { return Ticket(sequence: aloneSequence) }
+        return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
+    }
+
+    /// Returns when every rank has called it.
+    public func barrier() throws {
+        // One element a rank: every rank's part of the sum goes through every rank.
+        try withUnsafeTemporaryAllocation(of: Float.self, capacity: worldSize) { values in
+            values.initialize(repeating: 1)
+            try wait(for: submit(.init(reduction: Reduction(.float32), source: values.baseAddress!, result: values.baseAddress!, count: worldSize)))
+        }
+    }
+
+    /// Returns when the operation, and all before it, have ended with their sums; throws why they have not.
+    public func wait(for ticket: Ticket) throws {
+        let failure: (any Error)?? = shared.wait { shared in
+            if shared.completed >= ticket.sequence { return .some(nil) }
+            return shared.failure.map { .some($0) }
+        }
+        if let failure = failure ?? nil { throw failure }
+    }
+
+    /// Leaves the job properly: waits, for ten seconds at most, until every other rank has called it, so that nobody's going is
+    /// taken for a loss. After an error it closes at once.
+    public func close() {
+        guard !isClosed else { return }
+        if let driver, let loop, shared.withLock({ $0.failure == nil }) {
+            loop.enqueue { driver.leave() }
+            shared.wait { $0.isOver || $0.failure != nil ? () : nil }
+        }
+        stop()
+    }
+
+    private func submit(_ operation: RingDriver.Operation) throws -> Ticket {
+        guard worldSize > 1 else {
+            operation.reduction.finishAlone(operation.source, into: operation.result, count: operation.count)
+            let sequence = shared.withLock { shared in
+                shared.completed += 1
+                return shared.completed
+            }
+            return Ticket(sequence: sequence)
+        }
+        // Waits only where the program is a thousand operations ahead of the ring.
+        let result: Result<Ticket, any Error> = shared.wait { shared in
+            if let failure = shared.failure { return .failure(failure) }
+            guard shared.submitted - shared.completed < UInt64(shared.queue.count) else { return nil }
+            shared.queue[Int(shared.submitted % UInt64(shared.queue.count))] = operation
+            shared.submitted += 1
+            return .success(Ticket(sequence: shared.submitted))
+        }
+        driver?.wake.signal()
+        return try result.get()
+    }
+
+    private func stop() {
+        isClosed = true
+        shared.notify { if $0.failure == nil { $0.failure = CollectiveError.closed } }
+        guard let driver, let loop else { return }
+        loop.enqueue { driver.closeAll() }
+        loop.stopAndJoin()
+        self.driver = nil
+        self.loop = nil
+    }
+}

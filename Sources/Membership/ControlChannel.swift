@@ -1,0 +1,96 @@
+import EventLoop
+import Wire
+
+/// A control connection after its handshake: whole messages in, whole messages out.
+///
+/// Owns the stream. Confined to the loop's thread.
+package final class ControlChannel: StreamReceiver {
+    private let stream: TCPStream
+    private let received: (ControlChannel, ControlMessage) -> Void
+    private let ended: (ControlChannel, String) -> Void
+    private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 << 10, alignment: 8)
+    private var pending: [UInt8] = []
+    private var unsent: [UInt64: UnsafeMutableRawBufferPointer] = [:]
+    private var nextToken: UInt64 = 0
+    private var hasEnded = false
+    private var closesWhenSent = false
+
+    /// `received` runs for each message; `ended` once, when the connection ends by the peer's doing or by a fault, with the cause.
+    package init(
+        stream: TCPStream, received: @escaping (ControlChannel, ControlMessage) -> Void,
+        ended: @escaping (ControlChannel, String) -> Void
+    ) {
+        self.stream = stream
+        self.received = received
+        self.ended = ended
+        stream.receiver = self
+        stream.startReading()
+    }
+
+    deinit {
+        buffer.deallocate()
+        for memory in unsent.values { memory.deallocate() }
+    }
+
+    package func send(_ message: ControlMessage) {
+        guard !hasEnded, !closesWhenSent else { return }
+        let bytes = message.encoded
+        // SAFETY: freed on `done`, in `wrote`, or in deinit, which the stream's reference to its receiver keeps off until it is closed.
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
+        memory.copyBytes(from: bytes)
+        nextToken += 1
+        switch stream.write(body: UnsafeRawBufferPointer(memory), token: nextToken) {
+        case .done: memory.deallocate()
+        case .pending: unsent[nextToken] = memory
+        }
+    }
+
+    /// Ends the connection once everything sent has left; `ended` will not be called.
+    package func close() {
+        guard !hasEnded, !closesWhenSent else { return }
+        closesWhenSent = true
+        if unsent.isEmpty { endNow() }
+    }
+
+    package func nextBuffer(_ stream: TCPStream) -> UnsafeMutableRawBufferPointer { buffer }
+
+    package func received(_ stream: TCPStream, count: Int) {
+        pending.append(contentsOf: buffer.prefix(count))
+        while !hasEnded, pending.count >= 4 {
+            let length = Int(pending[0]) | Int(pending[1]) << 8 | Int(pending[2]) << 16 | Int(pending[3]) << 24
+            guard length <= ControlMessage.longestBody else {
+                return fail(WireError.frameTooLong(bytes: length, limit: ControlMessage.longestBody).description)
+            }
+            guard pending.count >= 4 + length else { return }
+            let body = Array(pending[4..<(4 + length)])
+            pending.removeFirst(4 + length)
+            do throws(WireError) {
+                received(self, try ControlMessage(body: body))
+            } catch {
+                return fail(error.description)
+            }
+        }
+    }
+
+    package func ended(_ stream: TCPStream, error: LoopError?) {
+        fail(error?.description ?? "its process ended or closed the connection")
+    }
+
+    package func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
+        unsent.removeValue(forKey: token)?.deallocate()
+        if let error { return fail(error.description) }
+        if closesWhenSent, unsent.isEmpty { endNow() }
+    }
+
+    private func fail(_ cause: String) {
+        guard !hasEnded else { return }
+        let tell = !closesWhenSent
+        endNow()
+        if tell { ended(self, cause) }
+    }
+
+    private func endNow() {
+        hasEnded = true
+        stream.close()
+    }
+}

@@ -1,0 +1,33 @@
+import EventLoop
+
+/// Why a worker has no place in a ring.
+public enum MembershipError: Error, Equatable, CustomStringConvertible {
+    case environment(name: String, value: String, wanted: String)
+    case missingEnvironment(name: String)
+    /// The coordinator could not be reached, or the address it should have could not be had.
+    case noCoordinator(address: String, cause: String)
+    /// The coordinator says that this worker cannot be a member, or that the ring cannot be formed.
+    case refused(reason: String)
+    /// The connection to the coordinator ended.
+    case coordinatorLost(address: String, cause: String)
+    /// The ring was not formed in time.
+    case tooLate(limit: Duration)
+
+    public var description: String {
+        switch self {
+        case .environment(let name, let value, let wanted):
+            "\(name) is \"\(value)\", which must be \(wanted)"
+        case .missingEnvironment(let name):
+            "\(name) is not set: start workers with `lockstep run`, or set RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT "
+                + "and LOCKSTEP_SECRET for each"
+        case .noCoordinator(let address, let cause):
+            "no coordinator at \(address): \(cause)"
+        case .refused(let reason):
+            "the coordinator refused: \(reason)"
+        case .coordinatorLost(let address, let cause):
+            "lost the coordinator at \(address): \(cause)"
+        case .tooLate(let limit):
+            "the ring was not formed within \(limit.secondsText): start the missing ranks sooner, or raise LOCKSTEP_TIMEOUT"
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// Membership: the first file of the module.

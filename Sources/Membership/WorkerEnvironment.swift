@@ -1,0 +1,91 @@
+import Glibc
+import Wire
+
+/// A worker's place in the job, from the environment that torchrun made usual.
+///
+///     RANK, WORLD_SIZE            this worker's number and how many there are
+///     LOCAL_RANK                  its number on its host; RANK if unset
+///     MASTER_ADDR, MASTER_PORT    where the coordinator listens
+///     LOCKSTEP_SECRET             the job's secret, 64 hexadecimal digits
+///     LOCKSTEP_COORDINATOR        "launcher" if a launcher coordinates; else rank 0 does, at MASTER_PORT
+///     LOCKSTEP_TIMEOUT            seconds that anything on the network may stand still; 300 if unset
+///
+/// Without RANK and WORLD_SIZE the program is a world of one, which needs none of the rest.
+public struct WorkerEnvironment: Sendable, Equatable {
+    public var rank: Int
+    public var worldSize: Int
+    public var localRank: Int
+    /// nil in a world of one.
+    package var coordinator: CoordinatorAddress?
+    public var timeout: Duration
+
+    /// How a worker finds the coordinator and proves that it belongs.
+    package struct CoordinatorAddress: Sendable, Equatable {
+        package var host: String
+        package var port: UInt16
+        package var secret: Secret
+        /// Whether this worker has to be the coordinator itself: it is rank 0 and there is no launcher.
+        package var isOurs: Bool
+    }
+
+    package static let largestWorld = 65_536
+
+    /// A world of one.
+    public init() {
+        rank = 0
+        worldSize = 1
+        localRank = 0
+        coordinator = nil
+        timeout = .seconds(300)
+    }
+
+    /// Reads the process's environment.
+    public static func current() throws(MembershipError) -> WorkerEnvironment {
+        try WorkerEnvironment { name in getenv(name).map { String(cString: $0) } }
+    }
+
+    /// Reads an environment given by a function from names to values.
+    package init(value: (String) -> String?) throws(MembershipError) {
+        self.init()
+        func number(_ name: String, in range: ClosedRange<Int>) throws(MembershipError) -> Int? {
+            guard let text = value(name) else { return nil }
+            guard let number = Int(text), range.contains(number) else {
+                throw .environment(name: name, value: text, wanted: "a whole number from \(range.lowerBound) to \(range.upperBound)")
+            }
+            return number
+        }
+        func required(_ name: String) throws(MembershipError) -> String {
+            guard let text = value(name), !text.isEmpty else { throw .missingEnvironment(name: name) }
+            return text
+        }
+        if let seconds = try number("LOCKSTEP_TIMEOUT", in: 1...86_400) { timeout = .seconds(seconds) }
+        let givenRank = try number("RANK", in: 0...(WorkerEnvironment.largestWorld - 1))
+        let givenSize = try number("WORLD_SIZE", in: 1...WorkerEnvironment.largestWorld)
+        guard givenRank != nil || givenSize != nil else { return }
+        guard let givenRank else { throw .missingEnvironment(name: "RANK") }
+        guard let givenSize else { throw .missingEnvironment(name: "WORLD_SIZE") }
+        guard givenRank < givenSize else {
+            throw .environment(name: "RANK", value: "\(givenRank)", wanted: "less than WORLD_SIZE, which is \(givenSize)")
+        }
+        rank = givenRank
+        worldSize = givenSize
+        localRank = try number("LOCAL_RANK", in: 0...(WorkerEnvironment.largestWorld - 1)) ?? givenRank
+        guard worldSize > 1 || value("LOCKSTEP_COORDINATOR") != nil else { return }
+
+        let host = try required("MASTER_ADDR")
+        _ = try required("MASTER_PORT")
+        let port = try number("MASTER_PORT", in: 1...65_535) ?? 0
+        let secretText = try required(Secret.environmentName)
+        let secret: Secret
+        do {
+            secret = try Secret(hexadecimal: secretText)
+        } catch {
+            throw .environment(
+                name: Secret.environmentName, value: "(\(secretText.utf8.count) characters)",
+                wanted: "64 hexadecimal digits, as from: openssl rand -hex 32")
+        }
+        coordinator = CoordinatorAddress(
+            host: host, port: UInt16(port), secret: secret,
+            isOurs: givenRank == 0 && value("LOCKSTEP_COORDINATOR") != "launcher")
+    }
+}

@@ -1,0 +1,86 @@
+import Collectives
+import EventLoop
+import Glibc
+import Membership
+import Synchronization
+import Testing
+import Wire
+
+/// Runs `body` once for each of `count` numbers, each on a thread of its own, and returns when all have ended.
+func inThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    final class Job: Sendable {
+        let number: Int
+        let body: @Sendable (Int) -> Void
+        init(_ number: Int, _ body: @escaping @Sendable (Int) -> Void) {
+            self.number = number
+            self.body = body
+        }
+    }
+    let threads = (0..<count).map { number in
+        var thread = pthread_t()
+        let job = Unmanaged.passRetained(Job(number, body)).toOpaque()
+        let code = pthread_create(
+            &thread, nil,
+            { argument in
+                let job = Unmanaged<Job>.fromOpaque(argument!).takeRetainedValue()
+                job.body(job.number)
+                return nil
+            }, job)
+        precondition(code == 0)
+        return thread
+    }
+    for thread in threads { pthread_join(thread, nil) }
+}
+
+/// A coordinator on the loopback interface, as a launcher has one, and the environments of its workers.
+final class LocalCoordinator: Sendable {
+    private let loop: Loop
+    let port: UInt16
+    let secret: Secret
+    let worldSize: Int
+
+    init(worldSize: Int, joinTimeLimit: Duration = .seconds(30)) throws {
+        self.worldSize = worldSize
+        secret = try .random()
+        loop = try Loop()
+        let coordinator = try Coordinator(
+            loop: loop, host: "127.0.0.1", port: 0, worldSize: worldSize, secret: secret, joinTimeLimit: joinTimeLimit
+        ) { _ in }
+        port = coordinator.address.port
+        let box = Unmanaged.passRetained(coordinator)
+        nonisolated(unsafe) let opaque = box
+        release = { opaque.release() }
+        try loop.startThread(name: "coordinator")
+    }
+
+    private let release: @Sendable () -> Void
+
+    func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
+        let values = [
+            "RANK": "\(rank)", "WORLD_SIZE": "\(worldSize)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+            "LOCKSTEP_SECRET": (other ?? secret).hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
+            "LOCKSTEP_TIMEOUT": "\(timeout)",
+        ]
+        return try WorkerEnvironment { values[$0] }
+    }
+
+    func stop() {
+        loop.stopAndJoin()
+        release()
+    }
+}
+
+/// Runs a program on every rank of a world, each with a ring of its own, and records what it throws.
+func inWorld(of worldSize: Int, timeout: Int = 30, _ program: @escaping @Sendable (Ring) throws -> Void) throws {
+    let coordinator = try LocalCoordinator(worldSize: worldSize)
+    defer { coordinator.stop() }
+    inThreads(worldSize) { rank in
+        do {
+            let ring = try Ring(try coordinator.environment(rank: rank, timeout: timeout))
+            try program(ring)
+            ring.close()
+        } catch {
+            Issue.record("rank \(rank) of \(worldSize): \(error)")
+        }
+    }
+}

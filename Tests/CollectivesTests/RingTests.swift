@@ -1,0 +1,128 @@
+import Collectives
+import Membership
+import Synchronization
+import Testing
+import Wire
+
+@Suite(.serialized) struct RingTests {
+    @Test(arguments: [1, 2, 3, 4, 5, 8])
+    func sumsOverRealSockets(worldSize: Int) throws {
+        try inWorld(of: worldSize) { ring in
+            for count in [0, 1, worldSize - 1, worldSize, worldSize + 1, 1009, 65_537, 1_000_003] {
+                var values = (0..<count).map { Float(($0 % 1013) * (ring.rank + 1)) }
+                try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+                let factor = worldSize * (worldSize + 1) / 2
+                for index in 0..<count where values[index] != Float((index % 1013) * factor) {
+                    Issue.record("count \(count), index \(index): \(values[index])")
+                    return
+                }
+            }
+            try ring.barrier()
+        }
+    }
+
+    @Test func carriersAreRoundedOnceAndKept() throws {
+        try inWorld(of: 3) { ring in
+            let count = 10_001
+            // 1 + 2^-40 + 2^-40: each addition in float32 would lose the small ones, the exact sum does not.
+            let carriers = [Double](repeating: ring.rank == 0 ? 1 : 0x1p-24 + 0x1p-40, count: count)
+            var result = [Float](repeating: 0, count: count)
+            try carriers.withUnsafeBufferPointer { carriers in
+                try result.withUnsafeMutableBufferPointer {
+                    try ring.wait(for: ring.startAllReduce(carriers: carriers, into: $0.baseAddress!))
+                }
+            }
+            #expect(result.allSatisfy { $0 == Float(1 + 2 * (0x1p-24 + 0x1p-40)) })
+            #expect(carriers[0] == (ring.rank == 0 ? 1 : 0x1p-24 + 0x1p-40))
+        }
+    }
+
+    @Test func manyOperationsUnderWay() throws {
+        try inWorld(of: 4) { ring in
+            let count = 50
+            let operations = 1500
+            let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: count * operations)
+            defer { memory.deallocate() }
+            for index in memory.indices { memory[index] = Float(index % 100 + ring.rank) }
+            var last: Ring.Ticket?
+            for number in 0..<operations {
+                last = try ring.startAllReduce(UnsafeMutableBufferPointer(rebasing: memory[(number * count)..<((number + 1) * count)]))
+            }
+            try ring.wait(for: last!)
+            for index in memory.indices where memory[index] != Float(4 * (index % 100) + 6) {
+                Issue.record("index \(index): \(memory[index])")
+                return
+            }
+        }
+    }
+
+    @Test func aWorkerThatGoesIsNamedByAll() throws {
+        let coordinator = try LocalCoordinator(worldSize: 3)
+        defer { coordinator.stop() }
+        let named = Mutex<[Int]>([])
+        inThreads(3) { rank in
+            do {
+                var ring: Ring? = try Ring(coordinator.environment(rank: rank))
+                var values = [Float](repeating: 1, count: 1000)
+                try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) }
+                if rank == 1 {
+                    // Dropped without `close`: to the others this rank has died.
+                    ring = nil
+                    return
+                }
+                try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) }
+                Issue.record("rank \(rank) got a sum without rank 1")
+            } catch CollectiveError.peerLost(let lost, _, let operation, _, _) {
+                #expect(operation == 1)
+                named.withLock { $0.append(lost) }
+            } catch {
+                Issue.record("rank \(rank): \(error)")
+            }
+        }
+        #expect(named.withLock { $0 } == [1, 1])
+    }
+
+    @Test func aFrozenNeighbourEndsInTheTimeOut() throws {
+        let coordinator = try LocalCoordinator(worldSize: 2)
+        defer { coordinator.stop() }
+        let isDone = Atomic<Bool>(false)
+        inThreads(2) { rank in
+            do {
+                let ring = try Ring(coordinator.environment(rank: rank, timeout: 1))
+                if rank == 1 {
+                    // Never calls the operation that rank 0 waits for.
+                    while !isDone.load(ordering: .acquiring) {}
+                    return
+                }
+                defer { isDone.store(true, ordering: .releasing) }
+                var values: [Float] = [1, 2]
+                let error = #expect(throws: CollectiveError.self) {
+                    try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+                }
+                guard case .noProgress(rank: 0, waitingFor: 1, _, operation: 0, _, _) = error else {
+                    Issue.record("\(String(describing: error))")
+                    return
+                }
+            } catch {
+                Issue.record("rank \(rank): \(error)")
+            }
+        }
+    }
+
+    @Test func missingRanksAreNamed() throws {
+        let coordinator = try LocalCoordinator(worldSize: 3, joinTimeLimit: .milliseconds(300))
+        defer { coordinator.stop() }
+        #expect(throws: MembershipError.refused(reason: "rank 0, 2 of 3 did not join within 0.3 s")) {
+            _ = try Ring(coordinator.environment(rank: 1))
+        }
+    }
+
+    @Test func anotherSecretIsRefused() throws {
+        let coordinator = try LocalCoordinator(worldSize: 2)
+        defer { coordinator.stop() }
+        let error = #expect(throws: MembershipError.self) {
+            _ = try Ring(coordinator.environment(rank: 1, secret: .random()))
+        }
+        #expect(error?.description.contains("another secret") == true)
+    }
+}
