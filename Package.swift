@@ -31,7 +31,9 @@ let package = Package(
         .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
-        .target(name: "Datasets", dependencies: ["CZlib"], resources: [.embedInCode("Resources/digits.csv.gz")]),
+        .target(
+            name: "Datasets", dependencies: ["CZlib"], exclude: ["Resources/LICENCE"],
+            resources: [.embedInCode("Resources/digits.csv.gz")]),
         .target(name: "Checkpoints", dependencies: ["COpenSSL"]),
         .target(name: "Telemetry"),
         .target(

@@ -1,1 +1,0 @@
-// Checkpoints: the first file of the module.

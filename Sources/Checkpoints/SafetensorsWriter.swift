@@ -1,0 +1,47 @@
+/// Writes safetensors files. The same tensors give the same bytes, in whatever order they come.
+public enum SafetensorsWriter {
+    /// Writes a file that appears whole or not at all: under another name first, which then replaces `path`.
+    ///
+    /// For files by themselves, such as an export; a checkpoint's files are written by `CheckpointDirectory`.
+    /// - Parameters:
+    ///   - tensors: with distinct names. The memory is borrowed until this returns.
+    ///   - metadata: free text by key. Other libraries like to see `["format": "pt"]`.
+    ///   - path: where the file goes; an older one of that name is replaced.
+    /// - Throws: `CheckpointError.system`; the file that was at `path` is then as it was.
+    public static func write(
+        _ tensors: [StoredTensor], metadata: [String: String] = [:], to path: String
+    ) throws(CheckpointError) {
+        try write(tensors, metadata: metadata, to: path, fileSystem: SystemFileSystem())
+    }
+
+    package static func write(
+        _ tensors: [StoredTensor], metadata: [String: String] = [:], to path: String, fileSystem: any FileSystem
+    ) throws(CheckpointError) {
+        let temporary = "\(path).tmp-\(ProcessNumber.own)"
+        // What a process of the same number left behind when it was killed.
+        try? fileSystem.removeFile(temporary)
+        do {
+            let file = try OutputFile(path: temporary, fileSystem: fileSystem)
+            try write(tensors, metadata: metadata, to: file)
+            _ = try file.finish()
+            try fileSystem.call("rename to \(path)", temporary) { () throws(SystemError) in
+                try fileSystem.rename(temporary, to: path)
+            }
+        } catch {
+            try? fileSystem.removeFile(temporary)
+            throw error
+        }
+        try fileSystem.synchronizeDirectory(fileSystem.directory(of: path))
+    }
+
+    static func write(
+        _ tensors: [StoredTensor], metadata: [String: String], to file: OutputFile
+    ) throws(CheckpointError) {
+        let header = SafetensorsHeader(laying: tensors.map(\.info), metadata: metadata)
+        try file.write(header.serialized())
+        let bytes = Dictionary(uniqueKeysWithValues: tensors.map { ($0.info.name, $0.bytes) })
+        for place in header.places {
+            try file.write(bytes[place.info.name]!)
+        }
+    }
+}

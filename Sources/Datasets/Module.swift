@@ -1,1 +1,0 @@
-// Datasets: the first file of the module.
