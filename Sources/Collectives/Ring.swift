@@ -20,7 +20,6 @@ public final class Ring {
     private let shared = Monitor(RingDriver.Shared())
     private var loop: Loop?
     private var driver: RingDriver?
-    private var aloneSequence: UInt64 = 0
     private var isClosed = false
 
     /// Joins the job that the environment names, and returns when its ring is complete.
@@ -75,17 +74,18 @@ public final class Ring {
         try wait(for: submit(.init(reduction: Reduction(.float64), source: base, result: base, count: values.count)))
     }
 
-    /// Starts the float32 sum of a range of a gradient arena in place.
-    public func startAllReduce(_ values: UnsafeMutableBufferPointer<Float>) throws -> Ticket {
-        guard let base = values.baseAddress else { return Ticket(sequence: aloneSequence) }
-        return try submit(.init(reduction: Reduction(.float32), source: base, result: base, count: values.count))
+    /// Starts the float32 sum: `result[i]` becomes the sum over all ranks of `values[i]`. Both are the caller's until the ticket has
+    /// been waited for, and may be the same memory; else `values` is only read.
+    public func startAllReduce(_ values: UnsafeBufferPointer<Float>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
+        guard let base = values.baseAddress else { return Ticket(sequence: 0) }
+        return try submit(.init(reduction: Reduction(.float32), source: base, result: result, count: values.count))
     }
 
     /// Starts the exact sum of carriers: `result[i]` becomes the sum over all ranks of `carriers[i]`, rounded once to float32.
     ///
     /// Both are the caller's until the ticket has been waited for; `carriers` is only read and keeps this rank's partial sum.
     public func startAllReduce(carriers: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
-        guard let base = carriers.baseAddress else { return Ticket(sequence: aloneSequence) }
+        guard let base = carriers.baseAddress else { return Ticket(sequence: 0) }
         return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
     }
 

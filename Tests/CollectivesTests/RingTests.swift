@@ -46,7 +46,8 @@ import Wire
             for index in memory.indices { memory[index] = Float(index % 100 + ring.rank) }
             var last: Ring.Ticket?
             for number in 0..<operations {
-                last = try ring.startAllReduce(UnsafeMutableBufferPointer(rebasing: memory[(number * count)..<((number + 1) * count)]))
+                let part = UnsafeBufferPointer(rebasing: memory[(number * count)..<((number + 1) * count)])
+                last = try ring.startAllReduce(part, into: memory.baseAddress! + number * count)
             }
             try ring.wait(for: last!)
             for index in memory.indices where memory[index] != Float(4 * (index % 100) + 6) {

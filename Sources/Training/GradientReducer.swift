@@ -1,0 +1,112 @@
+import Collectives
+import Optimizers
+import Tensors
+
+/// Sums the gradients of a step's micro-batches: in this worker's memory first, then over the ring.
+///
+/// Bucket by bucket, as soon as the last micro-batch's backward pass has finished with one, the ring takes it; the sums appear in
+/// the parameter arena's gradients. The worker's own partial sums stay as they were.
+/// Owns the accumulators. Used by the compute thread.
+final class GradientReducer {
+    /// The worker's partial sums.
+    private enum Sums {
+        case exact(ExactAccumulator)
+        case float32(FloatAccumulator)
+    }
+
+    private let arena: ParameterArena
+    private let ring: Ring
+    private let sums: Sums
+    private let plan: BucketPlan
+    private var partsLeft: [Int] = []
+    private var bucketsStarted = 0
+    private var tickets: [Ring.Ticket] = []
+    private var control = StepControl(microBatches: 0, parameters: 0)
+
+    /// `grids` is nil for the float32 sum.
+    init(arena: ParameterArena, ring: Ring, grids: [Grid]?) {
+        self.arena = arena
+        self.ring = ring
+        plan = BucketPlan(offsets: arena.parameters.map(\.offset), count: arena.count)
+        let parts = arena.parameters.map { ExactAccumulator.Part(offset: $0.offset, count: $0.count) }
+        if let grids {
+            sums = .exact(ExactAccumulator(count: arena.count, parts: parts, grids: grids))
+        } else {
+            sums = .float32(FloatAccumulator(count: arena.count, parts: parts))
+        }
+    }
+
+    /// Begins a step, or begins it again, with nothing summed.
+    func begin(microBatches: Int, grids: [Grid]?) {
+        control = StepControl(microBatches: microBatches, parameters: arena.parameters.count)
+        partsLeft = plan.parts.map(\.count)
+        bucketsStarted = 0
+        tickets.removeAll(keepingCapacity: true)
+        switch sums {
+        case .exact(let accumulator): accumulator.begin(grids: grids ?? accumulator.grids)
+        case .float32(let accumulator): accumulator.begin()
+        }
+    }
+
+    /// Takes the gradient of one parameter for one micro-batch. With `isLast`, this worker has no further micro-batch in the step,
+    /// and the parameter's bucket leaves when it is complete.
+    func add(parameter index: Int, microBatch id: Int, isLast: Bool) throws {
+        let gradient = arena.parameters[index].gradients
+        switch sums {
+        case .exact(let accumulator):
+            switch accumulator.accumulate(gradient, part: index) {
+            case .fits: break
+            case .misfit: control.recordMisfit(parameter: index)
+            case .notFinite: control.recordNotFinite(microBatch: id, parameter: index)
+            }
+        case .float32(let accumulator):
+            if !accumulator.accumulate(gradient, part: index) { control.recordNotFinite(microBatch: id, parameter: index) }
+        }
+        if isLast { try finish(part: index) }
+    }
+
+    func record(microBatch id: Int, weight: Double, lossSum: Double) {
+        control.record(microBatch: id, weight: weight, lossSum: lossSum, rank: ring.rank)
+    }
+
+    /// For a worker that has no micro-batch in this step: its sums are zero.
+    func finishWithoutGradients() throws {
+        for index in arena.parameters.indices {
+            switch sums {
+            case .exact(let accumulator): accumulator.settle(part: index)
+            case .float32(let accumulator): accumulator.settle(part: index)
+            }
+            try finish(part: index)
+        }
+    }
+
+    /// Waits for all buckets and for what the ranks have to tell; the arena's gradients then hold the sums.
+    func reduce() throws -> StepControl {
+        try control.withValues { try ring.allReduce($0) }
+        for ticket in tickets { try ring.wait(for: ticket) }
+        return control
+    }
+
+    /// Buckets leave in their order on every rank, whatever the order in which backward completes them: operations are matched by
+    /// their numbers, and a rank without a micro-batch has no backward to follow.
+    private func finish(part index: Int) throws {
+        partsLeft[plan.bucketOfPart[index]] -= 1
+        while bucketsStarted < partsLeft.count, partsLeft[bucketsStarted] == 0 {
+            try start(bucket: bucketsStarted)
+            bucketsStarted += 1
+        }
+    }
+
+    private func start(bucket: Int) throws {
+        let range = plan.ranges[bucket]
+        let result = arena.gradients.baseAddress! + range.lowerBound
+        switch sums {
+        case .exact(let accumulator):
+            let carriers = UnsafeBufferPointer(start: accumulator.carriers + range.lowerBound, count: range.count)
+            tickets.append(try ring.startAllReduce(carriers: carriers, into: result))
+        case .float32(let accumulator):
+            let partial = UnsafeBufferPointer(start: accumulator.sums + range.lowerBound, count: range.count)
+            tickets.append(try ring.startAllReduce(partial, into: result))
+        }
+    }
+}

@@ -1,1 +1,0 @@
-// Training: the first file of the module.

@@ -1,0 +1,77 @@
+/// What the ranks tell each other about a step besides gradients, as one vector that the ring sums.
+///
+/// Every micro-batch has places of its own, into which only the rank that computed it writes; all others add zero. So each
+/// number arrives as it was written, whatever the number of ranks, NaN and infinity included:
+///
+///     4 * m ..< 4 * m + 4    of micro-batch m: weight, loss sum, rank + 1, 1 + the first parameter whose gradient is not finite
+///     4 * M + p              of parameter p: on how many micro-batches its gradient did not fit the grid
+package struct StepControl {
+    package private(set) var values: [Double]
+    package let microBatches: Int
+    package let parameters: Int
+
+    private static let placesPerMicroBatch = 4
+
+    package init(microBatches: Int, parameters: Int) {
+        self.microBatches = microBatches
+        self.parameters = parameters
+        values = [Double](repeating: 0, count: microBatches * StepControl.placesPerMicroBatch + parameters)
+    }
+
+    /// This rank has computed a micro-batch.
+    package mutating func record(microBatch id: Int, weight: Double, lossSum: Double, rank: Int) {
+        let place = id * StepControl.placesPerMicroBatch
+        values[place] = weight
+        values[place + 1] = lossSum
+        values[place + 2] = Double(rank + 1)
+    }
+
+    package mutating func recordNotFinite(microBatch id: Int, parameter: Int) {
+        let place = id * StepControl.placesPerMicroBatch + 3
+        if values[place] == 0 { values[place] = Double(parameter + 1) }
+    }
+
+    package mutating func recordMisfit(parameter: Int) {
+        values[microBatches * StepControl.placesPerMicroBatch + parameter] += 1
+    }
+
+    /// The memory that the ring sums in place.
+    package mutating func withValues<Result>(_ body: (UnsafeMutableBufferPointer<Double>) throws -> Result) rethrows -> Result {
+        try values.withUnsafeMutableBufferPointer(body)
+    }
+
+    // MARK: After the sum
+
+    /// The weights of all micro-batches, in order of their numbers: the same additions on every rank.
+    package var weight: Double {
+        (0..<microBatches).reduce(0) { $0 + values[$1 * StepControl.placesPerMicroBatch] }
+    }
+
+    package var lossSum: Double {
+        (0..<microBatches).reduce(0) { $0 + values[$1 * StepControl.placesPerMicroBatch + 1] }
+    }
+
+    /// Parameters that need a coarser grid.
+    package var misfits: [Int] {
+        (0..<parameters).filter { values[microBatches * StepControl.placesPerMicroBatch + $0] > 0 }
+    }
+
+    /// Where a number stopped being one.
+    package struct Fault: Equatable {
+        package var microBatch: Int
+        package var rank: Int
+        /// nil where only the loss is not finite.
+        package var parameter: Int?
+    }
+
+    /// The first micro-batch whose loss or gradient is not finite.
+    package var fault: Fault? {
+        for id in 0..<microBatches {
+            let place = id * StepControl.placesPerMicroBatch
+            let rank = Int(values[place + 2]) - 1
+            if values[place + 3] > 0 { return Fault(microBatch: id, rank: rank, parameter: Int(values[place + 3]) - 1) }
+            if !values[place + 1].isFinite || !values[place].isFinite { return Fault(microBatch: id, rank: rank, parameter: nil) }
+        }
+        return nil
+    }
+}

@@ -1,0 +1,39 @@
+import Checkpoints
+
+/// Why training cannot go on. Whatever was committed before is as it was.
+public enum TrainingError: Error, Equatable, CustomStringConvertible {
+    /// A gradient became NaN or infinite.
+    case gradientNotFinite(step: Int, microBatch: Int, rank: Int, parameter: String)
+    /// A loss became NaN or infinite while its gradients were finite.
+    case lossNotFinite(step: Int, microBatch: Int, rank: Int)
+    /// A step's micro-batches together weigh nothing, so that there is no mean gradient.
+    case noWeight(step: Int)
+    /// Ranks were started with different things that must be the same.
+    case ranksDiffer(rank: Int, what: String)
+    /// A checkpoint's tensors are not this model's.
+    case otherModel(path: String, difference: String)
+    /// A checkpoint lacks what the optimizer needs.
+    case otherOptimizer(path: String, difference: String)
+    case checkpoint(CheckpointError)
+
+    public var description: String {
+        switch self {
+        case .gradientNotFinite(let step, let microBatch, let rank, let parameter):
+            "step \(step), micro-batch \(microBatch), rank \(rank): the gradient of \(parameter) is NaN or infinite; nothing of this step "
+                + "was kept; try a smaller --learning-rate, or --clip-norm"
+        case .lossNotFinite(let step, let microBatch, let rank):
+            "step \(step), micro-batch \(microBatch), rank \(rank): the loss is NaN or infinite; nothing of this step was kept; "
+                + "try a smaller --learning-rate, or --clip-norm"
+        case .noWeight(let step):
+            "step \(step): the losses of all its micro-batches have weight 0, so there is nothing to learn from"
+        case .ranksDiffer(let rank, let what):
+            "rank \(rank) has \(what) other than rank 0's: start every rank with the same program, flags and data"
+        case .otherModel(let path, let difference):
+            "\(path) is a checkpoint of another model: \(difference)"
+        case .otherOptimizer(let path, let difference):
+            "\(path) was made with another optimizer: \(difference)"
+        case .checkpoint(let error):
+            error.description
+        }
+    }
+}
