@@ -12,7 +12,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     ],
     targets: [
-        // The system's libraries. oneDNN ships no pkg-config file on Debian; its module map names the library to link.
+        // The system's libraries. oneDNN ships no pkg-config file on Debian; its one user names the library to link.
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"]), .brew(["libuv"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
@@ -20,11 +20,11 @@ let package = Package(
 
         // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
         .target(name: "CReductionKernels"),
-        .target(name: "CTensorKernels", dependencies: ["COneDNN"]),
+        .target(name: "CTensorKernels", dependencies: ["COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
-        .target(name: "Tensors", dependencies: ["COneDNN", "CTensorKernels"]),
+        .target(name: "Tensors", dependencies: ["CTensorKernels"]),
         .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Wire"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
