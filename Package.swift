@@ -14,7 +14,7 @@ let package = Package(
         .package(url: "https://github.com/attaswift/BigInt", from: "6.0.0"),
     ],
     targets: [
-        // The system's libraries. oneDNN ships no pkg-config file on Debian; its module map names the library to link.
+        // The system's libraries. oneDNN ships no pkg-config file on Debian; its one user names the library to link.
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"]), .brew(["libuv"])]),
         .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
@@ -22,11 +22,11 @@ let package = Package(
 
         // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
         .target(name: "CReductionKernels"),
-        .target(name: "CTensorKernels", dependencies: ["COneDNN"]),
+        .target(name: "CTensorKernels", dependencies: ["COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
-        .target(name: "Tensors", dependencies: ["COneDNN", "CTensorKernels"]),
+        .target(name: "Tensors", dependencies: ["CTensorKernels"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
         .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),

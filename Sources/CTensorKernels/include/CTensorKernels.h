@@ -1,1 +1,163 @@
 #pragma once
+
+// Kernels of the tensor library: plain loops over contiguous float32 memory, one pass each.
+//
+// Legend: B samples, T positions, C channels, H heads, D = C / H, V vocabulary; "rows" is the product of all
+// dimensions but the last. All matrices are row-major. Pointers need no alignment for correctness; the allocators
+// above give 64 bytes. Nothing here allocates, keeps state, starts a thread or reads the clock, except the matrix
+// product, which is oneDNN's. Every sum is taken in an order that depends on the shape only.
+//
+// `accumulate` arguments: false overwrites the destination, true adds to it.
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// MARK: Matrix product (MatrixProduct.c)
+
+/// c = alpha * op(a) op(b) + beta * c, where op(a) is m x k, op(b) is k x n and c is m x n, all row-major with the
+/// given row strides in elements. Returns false when oneDNN refuses (out of memory).
+bool tensor_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
+                 size_t stride_a, const float *b, size_t stride_b, float beta, float *c, size_t stride_c);
+
+/// Sets the number of threads that matrix products of the calling thread may use. Returns false when the OpenMP
+/// runtime that oneDNN uses cannot be found; its OMP_NUM_THREADS then decides.
+bool tensor_set_threads(int threads);
+
+/// oneDNN's version as major * 10000 + minor * 100 + patch.
+int tensor_onednn_version(void);
+
+// MARK: Elementwise (Elementwise.c)
+
+/// y = a + b
+void tensor_add(float *y, const float *a, const float *b, size_t n);
+/// y = a - b
+void tensor_subtract(float *y, const float *a, const float *b, size_t n);
+/// y = a * b, or y += a * b
+void tensor_multiply(float *y, const float *a, const float *b, size_t n, bool accumulate);
+/// y = s * a, or y += s * a
+void tensor_scale(float *y, const float *a, float s, size_t n, bool accumulate);
+/// y = s, or y += s
+void tensor_fill(float *y, float s, size_t n, bool accumulate);
+/// y[r, c] = x[r, c] + row[c]
+void tensor_add_row(float *y, const float *x, const float *row, size_t rows, size_t columns);
+/// out[c] = sum over r of x[r, c], r ascending in float32 within blocks of 64 rows, blocks ascending.
+void tensor_sum_rows(float *out, const float *x, size_t rows, size_t columns, bool accumulate);
+/// The sum of n floats, taken in double in sixteen interleaved lanes.
+double tensor_sum(const float *x, size_t n);
+/// The sum of a[i] * b[i], in double in sixteen interleaved lanes.
+double tensor_dot(const float *a, const float *b, size_t n);
+
+// MARK: Activations (Activations.c)
+
+enum tensor_function {
+    TENSOR_EXP = 0,
+    TENSOR_LOG = 1,
+    TENSOR_TANH = 2,
+    TENSOR_SIGMOID = 3,
+    TENSOR_RELU = 4,
+    TENSOR_GELU_EXACT = 5,
+    TENSOR_GELU_TANH = 6,
+};
+
+/// y = f(x + row), where row (one value a column) may be null. y may be x. When `slope` is not null it receives
+/// f'(x + row), so that the backward pass is one product; it may be x too, but not y.
+void tensor_activate(enum tensor_function function, float *y, float *slope, const float *x, const float *row,
+                     size_t rows, size_t columns);
+/// dx = y > 0 ? dy : 0, or dx += ...; dx may be dy.
+void tensor_relu_backward(float *dx, const float *dy, const float *y, size_t n, bool accumulate);
+
+// MARK: Layer normalisation (Normalization.c)
+
+/// y = (x - mean) * inverse * gain + bias a row; bias may be null. Keeps mean and inverse standard deviation a row.
+void tensor_layer_norm(float *y, float *mean, float *inverse, const float *x, const float *gain, const float *bias,
+                       size_t rows, size_t columns, float epsilon);
+/// Gradients of `tensor_layer_norm`. `dgain`, `dbias` (may be null) are summed over rows in ascending order;
+/// `dx` may be null when the input needs none.
+void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dgain, bool accumulate_dgain, float *dbias,
+                                bool accumulate_dbias, const float *dy, const float *x, const float *mean,
+                                const float *inverse, const float *gain, size_t rows, size_t columns);
+
+// MARK: Losses (Losses.c)
+
+/// Softmax cross-entropy of logits (rows, classes) against labels; a label of -1 is not counted. Returns the sum of
+/// the losses, taken in double in row order. `counted` receives the number of labels that count, `gradient` (may be
+/// null) softmax - onehot. `bad_row` receives the first row whose label is outside -1 ..< classes, or -1.
+double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *bad_row, const float *logits,
+                            const int32_t *labels, size_t rows, size_t classes);
+/// The sum of (a - b)^2, in double in sixteen interleaved lanes.
+double tensor_squared_error(const float *a, const float *b, size_t n);
+
+// MARK: Embedding (Embedding.c)
+
+/// y[i, :] = table[indices[i], :] + positions[i mod period, :]; positions may be null. Returns the first i whose index is
+/// outside 0 ..< vocabulary, or -1; nothing is read out of bounds.
+ptrdiff_t tensor_embed(float *y, const float *table, const float *positions, const int32_t *indices, size_t count,
+                       size_t period, size_t vocabulary, size_t columns);
+/// dtable[indices[i], :] += dy[i, :], i ascending. The table must have been zeroed or hold what is to be added to.
+void tensor_embed_backward(float *dtable, const float *dy, const int32_t *indices, size_t count, size_t columns);
+/// dpositions[t, :] = sum over samples b, ascending, of dy[b * period + t, :].
+void tensor_embed_positions_backward(float *dpositions, bool accumulate, const float *dy, size_t count, size_t period,
+                                     size_t columns);
+
+// MARK: Random numbers (Random.c)
+
+/// Where a stream of random numbers starts: Philox4x32-10 with this key; the counter is (block, a, b, c) and each
+/// block gives four 32-bit words, in element order.
+struct tensor_random_key {
+    uint64_t key;
+    uint32_t a, b, c;
+};
+
+/// Philox4x32-10 for one counter (block, a, b, c).
+void tensor_random_block(uint32_t out[4], struct tensor_random_key key, uint32_t block);
+/// y[i] = word(first + i) >= threshold ? scale * x[i] : 0, or y[i] += ...; y may be x when overwriting.
+void tensor_dropout(float *y, const float *x, size_t n, struct tensor_random_key key, uint64_t first,
+                    uint32_t threshold, float scale, bool accumulate);
+/// y[i] uniform in [low, high), 24 bits of resolution.
+void tensor_random_uniform(float *y, size_t n, struct tensor_random_key key, float low, float high);
+/// y[i] normal with mean 0 (Box-Muller, two words a pair). The bits depend on neither the CPU nor the C library.
+void tensor_random_normal(float *y, size_t n, struct tensor_random_key key, float deviation);
+/// cos(2 pi x), from basic operations only, so that it does not depend on the C library. Error below 1e-15.
+double tensor_cosine_of_turns(double x);
+
+// MARK: Causal attention (Attention.c)
+
+/// What one causal self-attention works on. qkv is (B, T, 3C): queries, keys and values side by side, each of H heads of D
+/// columns; out is (B, T, C); log_sum is (B, H, T), kept for the backward pass.
+struct tensor_attention {
+    size_t samples, positions, heads, head_columns;
+    float scale;
+    /// Dropout of the probabilities: 0 keeps all. An element's random word is that of its index in (B, H, T, T).
+    uint32_t dropout_threshold;
+    float dropout_scale;
+    struct tensor_random_key dropout_key;
+};
+
+/// Floats of scratch memory that forward (or backward) needs.
+size_t tensor_attention_scratch(const struct tensor_attention *shape, bool backward);
+bool tensor_attention_forward(const struct tensor_attention *shape, float *out, float *log_sum, const float *qkv,
+                              float *scratch);
+/// dqkv is overwritten.
+bool tensor_attention_backward(const struct tensor_attention *shape, float *dqkv, const float *dout, const float *qkv,
+                               const float *out, const float *log_sum, float *scratch);
+
+// MARK: Optimizers (Optimizers.c)
+
+/// PyTorch's SGD: g = scale * gradient + decay * p; m = momentum * m + g; p -= rate * (nesterov ? g + momentum * m : m).
+/// `velocity` may be null when momentum is 0.
+void tensor_sgd(float *values, const float *gradients, float *velocity, size_t n, float scale, float rate,
+                float momentum, float decay, bool nesterov);
+/// PyTorch's AdamW: p *= shrink; m += (g - m) * (1 - beta1); v = beta2 * v + (1 - beta2) * g^2;
+/// p -= rate * m / (sqrt(v) * inverse_root + epsilon), where g = scale * gradient, shrink = 1 - lr * decay,
+/// rate = lr / (1 - beta1^t) and inverse_root = 1 / sqrt(1 - beta2^t).
+void tensor_adamw(float *values, const float *gradients, float *first, float *second, size_t n, float scale,
+                  float shrink, float rate, float one_minus_beta1, float beta2, float one_minus_beta2,
+                  float inverse_root, float epsilon);
+
+// MARK: Reductions over arenas (Reductions.c)
+
+/// sums[k] = sum of squares of block k of x (`block` elements each, the last may be shorter), in double.
+void tensor_sums_of_squares(double *sums, const float *x, size_t n, size_t block);
+/// The largest |x[i]|; NaN if any element is NaN; 0 when n is 0.
+float tensor_max_magnitude(const float *x, size_t n);

@@ -1,0 +1,71 @@
+#include "Functions.h"
+
+INLINE float sum_lanes(float *lanes) {
+    for (int width = LANES / 2; width; width /= 2)
+        for (int l = 0; l < width; l++) lanes[l] += lanes[l + width];
+    return lanes[0];
+}
+
+CLONED void tensor_layer_norm(float *y, float *mean, float *inverse, const float *x, const float *gain,
+                              const float *bias, size_t rows, size_t columns, float epsilon) {
+    for (size_t r = 0; r < rows; r++, x += columns, y += columns) {
+        float lanes[LANES] = {0};
+        size_t c = 0;
+        for (; c + LANES <= columns; c += LANES)
+            for (int l = 0; l < LANES; l++) lanes[l] += x[c + l];
+        for (int l = 0; c < columns; c++, l++) lanes[l] += x[c];
+        float m = sum_lanes(lanes) / (float)columns;
+
+        // The second pass over a row that is in cache costs little and avoids E[x^2] - E[x]^2's cancellation.
+        float squares[LANES] = {0};
+        for (c = 0; c + LANES <= columns; c += LANES)
+            for (int l = 0; l < LANES; l++) squares[l] += (x[c + l] - m) * (x[c + l] - m);
+        for (int l = 0; c < columns; c++, l++) squares[l] += (x[c] - m) * (x[c] - m);
+        float s = 1 / SQUARE_ROOT(sum_lanes(squares) / (float)columns + epsilon);
+
+        mean[r] = m;
+        inverse[r] = s;
+        if (bias)
+            for (c = 0; c < columns; c++) y[c] = (x[c] - m) * s * gain[c] + bias[c];
+        else
+            for (c = 0; c < columns; c++) y[c] = (x[c] - m) * s * gain[c];
+    }
+}
+
+CLONED void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dgain, bool accumulate_dgain,
+                                       float *dbias, bool accumulate_dbias, const float *dy, const float *x,
+                                       const float *mean, const float *inverse, const float *gain, size_t rows,
+                                       size_t columns) {
+    if (!accumulate_dgain)
+        for (size_t c = 0; c < columns; c++) dgain[c] = 0;
+    if (dbias && !accumulate_dbias)
+        for (size_t c = 0; c < columns; c++) dbias[c] = 0;
+    for (size_t r = 0; r < rows; r++, x += columns, dy += columns) {
+        float m = mean[r], s = inverse[r];
+        // With h = (x - m) s and g = dy * gain: dx = s (g - mean(g) - h mean(g h)).
+        float sum_g[LANES] = {0}, sum_gh[LANES] = {0};
+        size_t c = 0;
+        for (; c + LANES <= columns; c += LANES)
+            for (int l = 0; l < LANES; l++) {
+                float h = (x[c + l] - m) * s, g = dy[c + l] * gain[c + l];
+                sum_g[l] += g;
+                sum_gh[l] += g * h;
+            }
+        for (int l = 0; c < columns; c++, l++) {
+            float h = (x[c] - m) * s, g = dy[c] * gain[c];
+            sum_g[l] += g;
+            sum_gh[l] += g * h;
+        }
+        float mean_g = sum_lanes(sum_g) / (float)columns, mean_gh = sum_lanes(sum_gh) / (float)columns;
+
+        for (c = 0; c < columns; c++) dgain[c] += dy[c] * ((x[c] - m) * s);
+        if (dbias)
+            for (c = 0; c < columns; c++) dbias[c] += dy[c];
+        if (!dx) continue;
+        float *row = dx + r * columns;
+        if (accumulate_dx)
+            for (c = 0; c < columns; c++) row[c] += s * (dy[c] * gain[c] - mean_g - (x[c] - m) * s * mean_gh);
+        else
+            for (c = 0; c < columns; c++) row[c] = s * (dy[c] * gain[c] - mean_g - (x[c] - m) * s * mean_gh);
+    }
+}

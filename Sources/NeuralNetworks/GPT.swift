@@ -1,0 +1,108 @@
+import Tensors
+
+/// The decoder-only transformer of GPT-2: tokens (B, T) to logits (B, T, vocabulary).
+///
+/// Blocks with layer normalisation first; normal initial weights of deviation 0.02, 0.02 / sqrt(2 layers) for
+/// projections into the residual stream; biases zero. The names of its parameters are stable: checkpoints rely on them.
+///
+/// Sources: A. Radford et al., "Language models are unsupervised multitask learners", 2019; A. Karpathy's nanoGPT.
+public struct GPT: Module {
+    public struct Configuration: Sendable, Hashable, Codable {
+        public var vocabulary: Int
+        public var context: Int
+        public var layers: Int
+        public var heads: Int
+        public var embedding: Int
+        public var dropout: Float
+        /// Whether linear layers and layer normalisations have biases.
+        public var bias: Bool
+        /// Whether the head's weight is the token embedding's.
+        public var tiedHead: Bool
+        public var gelu: GELU.Kind
+
+        /// The defaults are nanoGPT's for characters on a CPU.
+        public init(
+            vocabulary: Int, context: Int = 64, layers: Int = 4, heads: Int = 4, embedding: Int = 128,
+            dropout: Float = 0, bias: Bool = false, tiedHead: Bool = true, gelu: GELU.Kind = .exact
+        ) {
+            self.vocabulary = vocabulary
+            self.context = context
+            self.layers = layers
+            self.heads = heads
+            self.embedding = embedding
+            self.dropout = dropout
+            self.bias = bias
+            self.tiedHead = tiedHead
+            self.gelu = gelu
+        }
+    }
+
+    public let configuration: Configuration
+    public let tokenEmbedding: Embedding
+    public let positionEmbedding: Embedding
+    public let blocks: [Block]
+    public let finalNorm: LayerNorm
+    /// Nil when the head is tied.
+    public let head: Linear?
+
+    public init(_ configuration: Configuration) {
+        self.configuration = configuration
+        let usual = Initialization.normal(deviation: 0.02)
+        tokenEmbedding = Embedding(configuration.vocabulary, configuration.embedding, weight: usual)
+        positionEmbedding = Embedding(configuration.context, configuration.embedding, weight: usual)
+        blocks = (0..<configuration.layers).map { _ in Block(configuration) }
+        finalNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+        head =
+            configuration.tiedHead
+            ? nil : Linear(configuration.embedding, configuration.vocabulary, bias: false, weight: usual)
+    }
+
+    /// Logits for tokens (B, T), T at most the context.
+    public func callAsFunction(_ tokens: Indices) -> Tensor {
+        var x = tokens.embedded(in: tokenEmbedding.weight, positions: positionEmbedding.weight)
+        x = x.dropout(configuration.dropout)
+        for block in blocks { x = block(x) }
+        return finalNorm(x).linear(head?.weight ?? tokenEmbedding.weight)
+    }
+
+    /// x + attention(norm(x)), then x + mlp(norm(x)).
+    public struct Block: Layer {
+        public let attentionNorm: LayerNorm
+        public let attention: CausalSelfAttention
+        public let mlpNorm: LayerNorm
+        public let mlp: FeedForward
+
+        init(_ configuration: Configuration) {
+            let projectionDeviation = 0.02 / Float(2 * configuration.layers).squareRoot()
+            attentionNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+            attention = CausalSelfAttention(
+                embedding: configuration.embedding, heads: configuration.heads, bias: configuration.bias,
+                dropout: configuration.dropout, projectionDeviation: projectionDeviation)
+            mlpNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+            mlp = FeedForward(configuration, projectionDeviation: projectionDeviation)
+        }
+
+        public func callAsFunction(_ input: Tensor) -> Tensor {
+            let x = input + attention(attentionNorm(input))
+            return x + mlp(mlpNorm(x))
+        }
+    }
+
+    /// Linear to four times the width, GELU, and back.
+    public struct FeedForward: Layer {
+        public let up: Linear
+        public let down: Linear
+        let activation: Activation
+        let dropout: Float
+
+        init(_ configuration: Configuration, projectionDeviation: Float) {
+            let (columns, bias) = (configuration.embedding, configuration.bias)
+            up = Linear(columns, 4 * columns, bias: bias, weight: .normal(deviation: 0.02), bias: .zeros)
+            down = Linear(4 * columns, columns, bias: bias, weight: .normal(deviation: projectionDeviation), bias: .zeros)
+            activation = configuration.gelu.activation
+            dropout = configuration.dropout
+        }
+
+        public func callAsFunction(_ input: Tensor) -> Tensor { down(up(input, activation: activation)).dropout(dropout) }
+    }
+}

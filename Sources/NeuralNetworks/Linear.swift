@@ -1,0 +1,24 @@
+import Tensors
+
+/// y = x W^T + b, with W (outputs, inputs) as PyTorch stores it.
+public struct Linear: Layer {
+    public let weight: Parameter
+    public let bias: Parameter?
+
+    /// First values as PyTorch draws them, uniform within 1 / sqrt(inputs), unless others are given.
+    public init(
+        _ inputs: Int, _ outputs: Int, bias: Bool = true, weight initialization: Initialization? = nil,
+        bias biasInitialization: Initialization? = nil
+    ) {
+        let usual = Initialization.uniform(bound: 1 / Float(max(inputs, 1)).squareRoot())
+        weight = Parameter([outputs, inputs], initialization ?? usual)
+        self.bias = bias ? Parameter([outputs], biasInitialization ?? usual) : nil
+    }
+
+    public func callAsFunction(_ input: Tensor) -> Tensor { input.linear(weight, bias: bias) }
+
+    /// The map and what follows it in one pass over memory.
+    public func callAsFunction(_ input: Tensor, activation: Activation) -> Tensor {
+        input.linear(weight, bias: bias, activation: activation)
+    }
+}

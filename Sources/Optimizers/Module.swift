@@ -1,1 +1,0 @@
-// Optimizers: the first file of the module.

@@ -1,1 +1,0 @@
-// Tensors: the first file of the module.

@@ -1,0 +1,77 @@
+/// A model's parameters in one block of memory, and their gradients in another laid out alike, so that accumulation,
+/// reduction and the optimizer are each one pass over contiguous memory.
+///
+/// Parameters stand in the reverse of the order in which they were registered: that is about the order in which a backward
+/// pass finishes them, so that the gradients that are final form a growing front. Each starts at a multiple of
+/// 64 bytes; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer leaves
+/// zeros there. Confined to one thread at a time.
+public final class ParameterArena {
+    /// In the order of their offsets.
+    public let parameters: [Parameter]
+    /// Floats in each block, gaps included: a multiple of 16.
+    public let count: Int
+    private let memory: ArenaMemory
+    private let indices: [String: Int]
+
+    /// Floats between one possible start and the next: 64 bytes.
+    package static let granule = 16
+
+    /// Lays out the parameters and draws their first values, a function of seed and names only. Names must be unique;
+    /// a parameter that comes twice keeps its first name.
+    public init(_ registered: [(name: String, parameter: Parameter)], seed: UInt64) {
+        var seen: Set<ObjectIdentifier> = []
+        let unique = registered.filter { seen.insert(ObjectIdentifier($0.parameter)).inserted }
+        var offset = 0
+        var offsets: [Int] = []
+        for (_, parameter) in unique.reversed() {
+            offsets.append(offset)
+            offset += (parameter.count + Self.granule - 1) / Self.granule * Self.granule
+        }
+        let memory = ArenaMemory(count: offset)
+        var indices: [String: Int] = [:]
+        for (index, (name, parameter)) in unique.reversed().enumerated() {
+            precondition(indices.updateValue(index, forKey: name) == nil, "two parameters are called \(name)")
+            parameter.bind(name: name, index: index, offset: offsets[index], memory: memory)
+        }
+        self.parameters = unique.reversed().map(\.parameter)
+        self.count = offset
+        self.memory = memory
+        self.indices = indices
+        initialize(seed: seed)
+    }
+
+    /// Draws all values anew.
+    public func initialize(seed: UInt64) {
+        for parameter in parameters {
+            let values = UnsafeMutableBufferPointer(start: parameter.values, count: parameter.count)
+            parameter.initialization.fill(values, seed: seed, name: parameter.name)
+        }
+    }
+
+    /// All values, valid as long as the arena.
+    public var values: UnsafeMutableBufferPointer<Float> { .init(start: memory.values, count: count) }
+
+    /// All gradients, valid as long as the arena.
+    public var gradients: UnsafeMutableBufferPointer<Float> { .init(start: memory.gradients, count: count) }
+
+    /// How many numbers training changes: `count` without the gaps.
+    public var elementCount: Int { parameters.reduce(0) { $0 + $1.count } }
+
+    /// The parameter of that name, if there is one.
+    public subscript(name: String) -> Parameter? { indices[name].map { parameters[$0] } }
+
+    /// The places between which `decays` does not change, in order, covering the whole arena. A gap goes with the parameter
+    /// before it.
+    public var decayRuns: [(range: Range<Int>, decays: Bool)] {
+        var runs: [(range: Range<Int>, decays: Bool)] = []
+        for parameter in parameters {
+            let end = parameter.index + 1 < parameters.count ? parameters[parameter.index + 1].offset : count
+            if let last = runs.last, last.decays == parameter.decays {
+                runs[runs.count - 1].range = last.range.lowerBound..<end
+            } else {
+                runs.append((parameter.offset..<end, parameter.decays))
+            }
+        }
+        return runs
+    }
+}

@@ -1,0 +1,204 @@
+import CTensorKernels
+
+/// Records the operations of a forward pass and runs them backward.
+///
+///     let tape = Tape(parameters: arena)
+///     tape.begin(Pass(seed: 7, step: 0, microBatch: 3, isTraining: true))
+///     let loss = softmaxCrossEntropy(model(tape.input(images, [64, 784])), tape.indices(labels, [64]))
+///     tape.backward(from: loss) { parameter in /* its gradient is final */ }
+///
+/// One tape serves a whole run: the memory of one pass is used again by the next. A tape, its tensors and the
+/// parameters they use are confined to one thread. There is no current tape: operations take it from their operands.
+public final class Tape {
+    public private(set) var pass = Pass.inference
+    private let arena: ParameterArena?
+    private let allocator = CachingAllocator()
+    private var steps: [Step] = []
+    /// By parameter index: uses recorded whose backward step has not run, and whether this pass has written a gradient.
+    private var pendingUses: [Int]
+    private var hasGradient: [Bool]
+    /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
+    private var randomOperations: UInt32 = 0
+
+    /// What one recorded operation needs to run backward.
+    private struct Step {
+        let output: GradientSlot
+        let parameters: [Parameter]
+        /// Takes the output's gradient, which it may change when it holds the only reference to it.
+        let backward: (inout Storage) -> Void
+    }
+
+    /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used.
+    public init(parameters arena: ParameterArena? = nil) {
+        self.arena = arena
+        pendingUses = Array(repeating: 0, count: arena?.parameters.count ?? 0)
+        hasGradient = Array(repeating: false, count: arena?.parameters.count ?? 0)
+    }
+
+    /// Starts a pass: forgets what was recorded before. Tensors of earlier passes stay readable, but nothing computed
+    /// from them passes gradients back to before this call.
+    public func begin(_ pass: Pass) {
+        self.pass = pass
+        steps.removeAll(keepingCapacity: true)
+        for index in pendingUses.indices {
+            pendingUses[index] = 0
+            hasGradient[index] = false
+        }
+        randomOperations = 0
+    }
+
+    /// Whether operations are recorded.
+    public var isRecording: Bool { pass.isTraining }
+
+    /// Bytes that tensors and gradients of this tape took from the system so far: its high-water mark.
+    public var reservedBytes: Int { allocator.reservedBytes }
+
+    /// How often the system was asked for memory: constant once every shape has been seen.
+    package var systemAllocations: Int { allocator.systemAllocations }
+
+    // MARK: Inputs
+
+    /// A tensor with a copy of these elements, in row-major order.
+    public func input(_ elements: UnsafeBufferPointer<Float>, _ shape: [Int]) -> Tensor {
+        precondition(shape.reduce(1, *) == elements.count, "\(elements.count) elements do not fill shape \(shape)")
+        let storage = allocate(elements.count)
+        if let base = elements.baseAddress { storage.floats.update(from: base, count: elements.count) }
+        return Tensor(shape: shape, tape: self, storage: storage, slot: nil)
+    }
+
+    /// A tensor with a copy of these elements, in row-major order.
+    public func input(_ elements: [Float], _ shape: [Int]) -> Tensor {
+        elements.withUnsafeBufferPointer { input($0, shape) }
+    }
+
+    /// Whole numbers, copied, in row-major order.
+    public func indices(_ elements: UnsafeBufferPointer<Int32>, _ shape: [Int]) -> Indices {
+        precondition(shape.reduce(1, *) == elements.count, "\(elements.count) elements do not fill shape \(shape)")
+        let storage = allocate(elements.count)
+        if let base = elements.baseAddress { storage.integers.update(from: base, count: elements.count) }
+        return Indices(shape: shape, tape: self, storage: storage)
+    }
+
+    /// Whole numbers, copied, in row-major order.
+    public func indices(_ elements: [Int32], _ shape: [Int]) -> Indices {
+        elements.withUnsafeBufferPointer { indices($0, shape) }
+    }
+
+    /// A tensor that collects a gradient, read by `gradient(of:)` after the backward pass: for losses that need the
+    /// gradient of a representation, and for tests.
+    public func variable(_ elements: [Float], _ shape: [Int]) -> Tensor {
+        let tensor = input(elements, shape)
+        return Tensor(shape: shape, tape: self, storage: tensor.storage, slot: GradientSlot(count: tensor.count))
+    }
+
+    /// The gradient that the last backward pass left with a variable; zeros when it does not depend on it. Taken out: asking again
+    /// gives zeros.
+    public func gradient(of variable: Tensor) -> [Float] {
+        guard let gradient = variable.slot?.take() else { return Array(repeating: 0, count: variable.count) }
+        return Array(UnsafeBufferPointer(start: gradient.floats, count: variable.count))
+    }
+
+    // MARK: Backward
+
+    /// Computes the gradient of the loss' sum with respect to every parameter of the arena.
+    ///
+    /// Gradients overwrite what was in the arena. `parameterReady` is called exactly once for every parameter, as soon
+    /// as nothing that is still to run can change its gradient, in an order that only the operations recorded decide;
+    /// parameters that the loss does not depend on come with zeros, those never used last. What was recorded is
+    /// used up: activations are given back on the way.
+    public func backward(from loss: Loss, parameterReady: (Parameter) -> Void = { _ in }) {
+        backward(from: loss.sum, parameterReady: parameterReady)
+    }
+
+    /// The same for a tensor of one element.
+    public func backward(from scalar: Tensor, parameterReady: (Parameter) -> Void = { _ in }) {
+        precondition(isRecording, "nothing was recorded: the pass is not for training")
+        precondition(scalar.count == 1, "gradients start from one number, not from shape \(scalar.shape)")
+        if let slot = scalar.slot {
+            let one = allocate(1)
+            one.floats[0] = 1
+            slot.add(one, on: self)
+        }
+        runBackward(parameterReady: parameterReady)
+    }
+
+    /// Continues a backward pass that was begun elsewhere: `gradient` is that of `output`, element by element.
+    public func backward(
+        from output: Tensor, gradient: UnsafeBufferPointer<Float>, parameterReady: (Parameter) -> Void = { _ in }
+    ) {
+        precondition(isRecording, "nothing was recorded: the pass is not for training")
+        precondition(gradient.count == output.count, "\(gradient.count) gradients for \(output.count) elements")
+        if let slot = output.slot, let base = gradient.baseAddress {
+            let storage = allocate(output.count)
+            storage.floats.update(from: base, count: output.count)
+            slot.add(storage, on: self)
+        }
+        runBackward(parameterReady: parameterReady)
+    }
+
+    private func runBackward(parameterReady: (Parameter) -> Void) {
+        while let step = steps.popLast() {
+            if var gradient = step.output.take() { step.backward(&gradient) }
+            for parameter in step.parameters {
+                pendingUses[parameter.index] -= 1
+                if pendingUses[parameter.index] == 0 { finish(parameter, parameterReady) }
+            }
+        }
+        // Those that no operation used: marked as reported by a count below zero, like all others.
+        for parameter in arena?.parameters ?? [] where pendingUses[parameter.index] == 0 {
+            finish(parameter, parameterReady)
+        }
+    }
+
+    private func finish(_ parameter: Parameter, _ parameterReady: (Parameter) -> Void) {
+        if !hasGradient[parameter.index] { parameter.gradients.update(repeating: 0, count: parameter.count) }
+        pendingUses[parameter.index] = -1
+        parameterReady(parameter)
+    }
+
+    // MARK: For operations
+
+    /// Memory for `count` floats or whole numbers, contents undefined.
+    func allocate(_ count: Int) -> Storage {
+        Storage(byteCount: count * MemoryLayout<Float>.stride, allocator: allocator)
+    }
+
+    /// A result that is about to be computed from these operands: with a gradient slot if any of them passes one back.
+    func result(_ shape: [Int], of operands: [Tensor], parameters: [Parameter] = []) -> Tensor {
+        result(shape, of: operands, parameters: parameters, storage: allocate(shape.reduce(1, *)))
+    }
+
+    /// The same in memory that is there already.
+    func result(_ shape: [Int], of operands: [Tensor], parameters: [Parameter] = [], storage: Storage) -> Tensor {
+        for operand in operands { precondition(operand.tape === self, "operands belong to different tapes") }
+        let passesBack = isRecording && (!parameters.isEmpty || operands.contains { $0.slot != nil })
+        let slot = passesBack ? GradientSlot(count: shape.reduce(1, *)) : nil
+        return Tensor(shape: shape, tape: self, storage: storage, slot: slot)
+    }
+
+    /// Notes how to run an operation backward; nothing when its result has no gradient slot.
+    func record(_ result: Tensor, parameters: [Parameter] = [], backward: @escaping (inout Storage) -> Void) {
+        guard let slot = result.slot else { return }
+        for parameter in parameters {
+            precondition(
+                arena.map { $0.parameters.indices.contains(parameter.index) && $0.parameters[parameter.index] === parameter }
+                    ?? false, "parameter \(parameter.name) is not in this tape's arena")
+            pendingUses[parameter.index] += 1
+        }
+        steps.append(Step(output: slot, parameters: parameters, backward: backward))
+    }
+
+    /// Where to write a parameter's gradient: overwriting the first time in a pass, adding after that.
+    func gradientDestination(of parameter: Parameter) -> (values: UnsafeMutablePointer<Float>, accumulate: Bool) {
+        defer { hasGradient[parameter.index] = true }
+        return (parameter.gradients, hasGradient[parameter.index])
+    }
+
+    /// The random numbers of the next operation that draws some.
+    func nextRandomStream() -> RandomStream {
+        defer { randomOperations += 1 }
+        return RandomStream(
+            seed: pass.seed, purpose: .dropout, randomOperations, UInt32(truncatingIfNeeded: pass.microBatch),
+            UInt32(truncatingIfNeeded: pass.step))
+    }
+}
