@@ -1,1 +1,0 @@
-// Telemetry: the first file of the module.
