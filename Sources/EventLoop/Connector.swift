@@ -4,7 +4,7 @@ import CLibuv
 /// pauses, since peers do not all start at the same moment.
 ///
 /// Confined to the loop's thread. `completion` runs there exactly once, never before `init` has returned, unless `cancel` is
-/// called first. The object keeps itself alive until then.
+/// called or the loop is closed first. The object keeps itself alive until then.
 package final class Connector {
     private let loop: Loop
     private let host: String
@@ -47,6 +47,7 @@ package final class Connector {
         timer = try Timer(loop: loop) { connector?.timerFired() }
         connector = self
         keepAlive = self
+        timer.whenClosed { connector?.released() }
         resumeAt = started
         timer.start(after: .zero)
     }
@@ -62,12 +63,20 @@ package final class Connector {
     /// When the next round starts; nil while an attempt is in flight.
     private var resumeAt: ContinuousClock.Instant?
 
+    /// True once there is nothing more to do: the result was given, or somebody closed the loop with all its handles.
+    private var isOver: Bool { completion == nil || timer.isClosed }
+
+    private func released() {
+        completion = nil
+        keepAlive = nil
+    }
+
     private var hasLimit: Bool { limit > .zero }
     private var deadline: ContinuousClock.Instant { started + limit }
 
     /// One timer serves both: the pause between rounds, and the deadline while an attempt is in flight.
     private func timerFired() {
-        guard completion != nil else { return }
+        guard !isOver else { return }
         let now = ContinuousClock.now
         if hasLimit && now >= deadline { return finishAtDeadline() }
         if let resumeAt {
@@ -87,7 +96,7 @@ package final class Connector {
         }
         do throws(LoopError) {
             try Resolution.start(loop: loop, host: host, port: port) { [weak self] result in
-                guard let self, completion != nil else { return }
+                guard let self, !isOver else { return }
                 switch result {
                 case .success(let found):
                     addresses = found
@@ -110,7 +119,7 @@ package final class Connector {
             let stream = try TCPStream(loop: loop)
             self.stream = stream
             try stream.connect(to: address) { [weak self] code in
-                guard let self, completion != nil, self.stream === stream else { return }
+                guard let self, !isOver, self.stream === stream else { return }
                 if code.rawValue == 0 { return connected(stream) }
                 attemptFailed(.connect(address: target(address), code: code))
             }
@@ -164,6 +173,5 @@ package final class Connector {
         stream = nil
         timer.close()
         if let result { completion(result) }
-        keepAlive = nil
     }
 }

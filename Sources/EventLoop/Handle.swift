@@ -37,6 +37,11 @@ package class Handle {
         beginClosing { raw in Handle.of(raw!).finishClosing() }
     }
 
+    /// Has `action` run when libuv has let go of the handle, whoever closes it.
+    func whenClosed(_ action: @escaping () -> Void) {
+        onClosed.append(action)
+    }
+
     /// For subclasses: hands the handle to `uv_close`, or to a call that does so.
     func beginClosing(_ callback: @escaping uv_close_cb) {
         uv_close(raw, callback)

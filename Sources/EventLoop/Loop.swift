@@ -187,7 +187,7 @@ package final class Loop: @unchecked Sendable {
             thread = created
             return 0
         }
-        guard code == 0 else { throw .system(operation: "pthread_create", code: SystemCode(-code)) }
+        guard code == 0 else { throw .system(operation: "pthread_create", code: SystemCode(errno: code)) }
     }
 
     private func threadMain() {

@@ -25,6 +25,8 @@ package enum LoopError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .listen(let address, .addressInUse):
             "cannot listen on \(address): the port is in use; choose another port, or 0 for any free one"
+        case .listen(let address, let code) where code == .invalid:
+            "cannot listen on \(address): not a numeric address; give one of this host's, 0.0.0.0 or ::"
         case .listen(let address, let code):
             "cannot listen on \(address): \(code)"
         case .accept(let address, let code):

@@ -10,11 +10,17 @@ package struct SystemCode: Equatable, Hashable, Sendable, CustomStringConvertibl
         self.rawValue = rawValue
     }
 
+    /// From a positive `errno`, whose negative is what libuv uses on Unix.
+    package init(errno: Int32) {
+        rawValue = -errno
+    }
+
     package static let addressInUse = SystemCode(UV_EADDRINUSE.rawValue)
     package static let canceled = SystemCode(UV_ECANCELED.rawValue)
     package static let connectionRefused = SystemCode(UV_ECONNREFUSED.rawValue)
     package static let connectionReset = SystemCode(UV_ECONNRESET.rawValue)
     package static let brokenPipe = SystemCode(UV_EPIPE.rawValue)
+    package static let invalid = SystemCode(UV_EINVAL.rawValue)
     package static let noSuchFile = SystemCode(UV_ENOENT.rawValue)
     package static let permissionDenied = SystemCode(UV_EACCES.rawValue)
     package static let timedOut = SystemCode(UV_ETIMEDOUT.rawValue)

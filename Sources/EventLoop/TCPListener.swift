@@ -17,7 +17,7 @@ package final class TCPListener: Handle {
         accepted: @escaping (Result<TCPStream, LoopError>) -> Void
     ) throws(LoopError) {
         guard let wanted = SocketAddress(host: host, port: port) else {
-            throw .listen(address: SocketAddress.text(host: host, port: port), code: SystemCode(UV_EINVAL.rawValue))
+            throw .listen(address: SocketAddress.text(host: host, port: port), code: .invalid)
         }
         let tcp: UnsafeMutablePointer<uv_tcp_t> = try makeHandle("uv_tcp_init") { uv_tcp_init(loop.raw, $0) }
         // SAFETY: uv_tcp_t begins with uv_stream_t; this is libuv's documented cast.

@@ -15,9 +15,12 @@ package final class Timer: Handle {
         super.init(loop: loop, initialized: timer)
     }
 
-    /// Fires once, `delay` from now (not earlier; rounded up to a millisecond). Forgets an earlier start.
+    /// Fires once, `delay` from now: never earlier, and up to 2 ms later since libuv counts whole milliseconds. Forgets an
+    /// earlier start.
     package func start(after delay: Duration) {
-        start(after: delay.millisecondsRoundedUp, repeating: 0)
+        // One more than asked for, since the millisecond that libuv takes for now began some time ago.
+        let milliseconds = delay.millisecondsRoundedUp
+        start(after: milliseconds == 0 ? 0 : milliseconds + 1, repeating: 0)
     }
 
     /// Fires every `interval`, the first time one interval from now. Ticks that were missed while the loop was busy are not made

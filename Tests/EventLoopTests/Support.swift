@@ -14,6 +14,7 @@ func withLoop(limit: Duration = .seconds(20), _ body: (Loop) throws -> Void) thr
     watchdog.start(after: limit)
     try body(loop)
     loop.run()
+    watchdog.close()
 }
 
 /// Listens on a free loopback port, connects to it, and hands over both ends once both are there.
@@ -37,6 +38,61 @@ func withPair(
     try Connector(loop: loop, host: host, port: listener.address.port, options: options) { result in
         client = try? result.get()
         meet()
+    }
+}
+
+/// Memory that stays where it is for as long as the object lives.
+final class Memory {
+    let bytes: UnsafeMutableRawBufferPointer
+
+    init(_ contents: [UInt8]) {
+        bytes = .allocate(byteCount: contents.count, alignment: 64)
+        bytes.copyBytes(from: contents)
+    }
+
+    convenience init(count: Int) {
+        self.init(Array(repeating: 0, count: count))
+    }
+
+    deinit { bytes.deallocate() }
+
+    var contents: [UInt8] { Array(bytes) }
+    var readOnly: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }
+}
+
+/// Fills one piece of memory from its start, counts what was written, and keeps what ended the stream.
+final class Collector: StreamReceiver {
+    let memory: Memory
+    private(set) var filled = 0
+    private(set) var ends: [LoopError?] = []
+    private(set) var writes: [(token: UInt64, error: LoopError?)] = []
+    var onReceived: () -> Void = {}
+    var onEnded: () -> Void = {}
+    var onWrote: () -> Void = {}
+
+    init(count: Int) {
+        memory = Memory(count: max(count, 1))
+    }
+
+    func nextBuffer(_ stream: TCPStream) -> UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(rebasing: memory.bytes[filled...])
+    }
+
+    func received(_ stream: TCPStream, count: Int) {
+        filled += count
+        // When all has come, only the end can follow, and that needs room for no byte; libuv still asks for some.
+        if filled == memory.bytes.count { stream.stopReading() }
+        onReceived()
+    }
+
+    func ended(_ stream: TCPStream, error: LoopError?) {
+        ends.append(error)
+        onEnded()
+    }
+
+    func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
+        writes.append((token, error))
+        onWrote()
     }
 }
 
