@@ -28,6 +28,18 @@ public struct CheckpointDirectory: Sendable {
         self.fileSystem = fileSystem
     }
 
+    /// Makes the directory and proves that files can be written in it, so that a run learns at its start, and not at its first
+    /// checkpoint, that it has nowhere to put them.
+    ///
+    /// - Throws: `CheckpointError.system` if it cannot be made or written.
+    public func prepare() throws(CheckpointError) {
+        try fileSystem.makeDirectories(path)
+        let probe = "\(path)/\(CheckpointName(step: 0).temporary)"
+        try fileSystem.removeTree(probe)
+        try fileSystem.call("create the directory", probe) { () throws(SystemError) in try fileSystem.makeDirectory(probe) }
+        try fileSystem.removeTree(probe)
+    }
+
     /// Adds a checkpoint. When this returns, it is on the disk and will survive a loss of power.
     ///
     /// - Parameters:

@@ -89,6 +89,35 @@ public final class Ring {
         return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
     }
 
+    /// Gives every rank the bytes that rank `root` has. On an error the memory holds nothing of use.
+    ///
+    /// Each 32-bit word travels as a float64 to which all ranks but one add zero, at four times the bytes: for state that is
+    /// sent once, not for gradients.
+    public func broadcast(_ bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
+        precondition((0..<worldSize).contains(root))
+        guard worldSize > 1 else { return }
+        let wordsAtOnce = 1 << 20
+        var words = [Double]()
+        for start in stride(from: 0, to: bytes.count, by: wordsAtOnce * 4) {
+            let part = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<min(start + wordsAtOnce * 4, bytes.count)])
+            words.removeAll(keepingCapacity: true)
+            for offset in stride(from: 0, to: part.count, by: 4) {
+                var word: UInt32 = 0
+                if rank == root {
+                    for index in offset..<min(offset + 4, part.count) { word |= UInt32(part[index]) << UInt32(8 * (index - offset)) }
+                }
+                words.append(Double(word))
+            }
+            try words.withUnsafeMutableBufferPointer { try allReduce($0) }
+            for (number, value) in words.enumerated() {
+                let word = UInt32(value)
+                for index in (number * 4)..<min(number * 4 + 4, part.count) {
+                    part[index] = UInt8(truncatingIfNeeded: word >> UInt32(8 * (index - number * 4)))
+                }
+            }
+        }
+    }
+
     /// Returns when every rank has called it.
     public func barrier() throws {
         // One element a rank: every rank's part of the sum goes through every rank.

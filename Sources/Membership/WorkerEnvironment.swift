@@ -19,6 +19,9 @@ public struct WorkerEnvironment: Sendable, Equatable {
     package var coordinator: CoordinatorAddress?
     public var timeout: Duration
 
+    /// Whether nothing in the environment gives this process a place in a job.
+    public var isAlone: Bool { worldSize == 1 && coordinator == nil }
+
     /// How a worker finds the coordinator and proves that it belongs.
     package struct CoordinatorAddress: Sendable, Equatable {
         package var host: String

@@ -1,15 +1,24 @@
 /// Where a step's time went, on the compute thread.
 struct StepClock {
-    fileprivate(set) var compute = Duration.zero
-    fileprivate(set) var exposedReduce = Duration.zero
-    fileprivate(set) var optimizer = Duration.zero
+    enum Phase: Int, CaseIterable {
+        /// Forward and backward passes, and adding their gradients to the sums.
+        case compute
+        /// Waiting for the ring.
+        case exposedReduce
+        /// Norm, clipping and the optimizer.
+        case optimizer
+    }
+
+    private var spent = [Duration](repeating: .zero, count: Phase.allCases.count)
     private(set) var total = Duration.zero
     private let began = ContinuousClock.now
 
-    /// Adds the time that the body takes to one of the parts.
-    mutating func measure<Result>(_ part: WritableKeyPath<StepClock, Duration>, _ body: () throws -> Result) rethrows -> Result {
+    subscript(phase: Phase) -> Duration { spent[phase.rawValue] }
+
+    /// Adds the time that the body takes to a phase.
+    mutating func measure<Result>(_ phase: Phase, _ body: () throws -> Result) rethrows -> Result {
         let start = ContinuousClock.now
-        defer { self[keyPath: part] += ContinuousClock.now - start }
+        defer { spent[phase.rawValue] += ContinuousClock.now - start }
         return try body()
     }
 

@@ -37,7 +37,7 @@ package struct StepControl {
 
     /// The memory that the ring sums in place.
     package mutating func withValues<Result>(_ body: (UnsafeMutableBufferPointer<Double>) throws -> Result) rethrows -> Result {
-        try values.withUnsafeMutableBufferPointer(body)
+        try values.withUnsafeMutableBufferPointer { try body($0) }
     }
 
     // MARK: After the sum

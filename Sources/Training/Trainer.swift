@@ -75,6 +75,9 @@ public final class Trainer<Data: Dataset> {
         for arena in stateArenas { UnsafeMutableRawPointer(arena.baseAddress!).deallocate() }
     }
 
+    /// The micro-batches of a full step: how many partial gradients a grid must have room for.
+    var partsPerStep: Int { plan.step(0).microBatchCount }
+
     public var rank: Int { ring.rank }
     public var worldSize: Int { ring.worldSize }
     public var isDone: Bool { committedSteps >= totalSteps }
@@ -102,15 +105,15 @@ public final class Trainer<Data: Dataset> {
             control = try computeAndReduce(step, &clock)
         }
         try judge(control, step)
-        let norm = clock.measure(\.optimizer) { commit(control) }
+        let norm = clock.measure(.optimizer) { commit(control) }
         clock.end()
         let items = step.positions.count * data.itemsPerSample
         return StepMetrics(
             step: committedSteps, loss: control.lossSum / control.weight,
             learningRate: recipe.schedule.learningRate(atStep: step.number), gradientNorm: norm,
             itemsPerSecond: Double(items) / clock.total.seconds, stepMilliseconds: clock.total.milliseconds,
-            computeMilliseconds: clock.compute.milliseconds, exposedReduceMilliseconds: clock.exposedReduce.milliseconds,
-            optimizerMilliseconds: clock.optimizer.milliseconds, bytesSent: Int(ring.bytesSent - bytesBefore),
+            computeMilliseconds: clock[.compute].milliseconds, exposedReduceMilliseconds: clock[.exposedReduce].milliseconds,
+            optimizerMilliseconds: clock[.optimizer].milliseconds, bytesSent: Int(ring.bytesSent - bytesBefore),
             worldSize: worldSize)
     }
 
@@ -128,10 +131,9 @@ public final class Trainer<Data: Dataset> {
     /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.
     private func firstGrids(_ step: StepPlan.Step) throws -> [Grid] {
         try pass(step, microBatch: 0) { _ in }
-        let parts = plan.step(0).microBatchCount
         return arena.parameters.map { parameter in
             let magnitude = GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
-            return Grid.first(largestMagnitudeBits: magnitude.bitPattern, parts: parts)
+            return Grid.first(largestMagnitudeBits: magnitude.bitPattern, parts: partsPerStep)
         }
     }
 
@@ -139,7 +141,7 @@ public final class Trainer<Data: Dataset> {
         let reducer = reducer!
         let share = step.microBatches(rank: rank, worldSize: worldSize)
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
-        try clock.measure(\.compute) {
+        try clock.measure(.compute) {
             for id in share {
                 var failure: (any Error)?
                 let (weight, lossSum) = try pass(step, microBatch: id) { parameter in
@@ -155,7 +157,7 @@ public final class Trainer<Data: Dataset> {
             }
             if share.isEmpty { try reducer.finishWithoutGradients() }
         }
-        return try clock.measure(\.exposedReduce) { try reducer.reduce() }
+        return try clock.measure(.exposedReduce) { try reducer.reduce() }
     }
 
     /// Forward and backward of one micro-batch. The gradients, of the loss's sum, are in the arena when it returns.

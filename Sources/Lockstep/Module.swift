@@ -1,1 +1,0 @@
-// Lockstep: the first file of the module.

@@ -1,0 +1,72 @@
+import ArgumentParser
+import Glibc
+
+/// `lockstep`: flags and printing, nothing else.
+@main
+struct LockstepCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "lockstep",
+        abstract: "Trains one model on many workers over plain TCP; the result is the same bits for any number of them.",
+        discussion: """
+            On one host, four workers:       lockstep train digits -n 4
+            Your own program:                lockstep run -n 4 -- .build/release/spirals
+            On several hosts:                start the program on each with RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and \
+            LOCKSTEP_SECRET set
+            """,
+        version: "0.1.0",
+        subcommands: [TrainCommand.self, RunCommand.self, GenerateCommand.self, InspectCommand.self])
+
+    static func main() {
+        // A reader that hangs up must not kill training by SIGPIPE.
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let failure as ExitStatus {
+            Glibc.exit(failure.status)
+        } catch {
+            report(error)
+        }
+    }
+
+    /// One line for whatever went wrong; help and version are not wrong.
+    private static func report(_ error: any Error) -> Never {
+        let status = exitCode(for: error)
+        if status.isSuccess { exit(withError: error) }
+        if status == .validationFailure {
+            let text = message(for: error).split(separator: "\n").joined(separator: " ")
+            printError("\(text) (see lockstep --help)")
+        } else {
+            printError("\(error)")
+        }
+        Glibc.exit(status == .validationFailure ? 2 : 1)
+    }
+}
+
+/// Ends the process with a status and no further word: what there is to say has been said.
+struct ExitStatus: Error {
+    let status: Int32
+}
+
+/// Writes to standard output at once: what is printed reaches a pipe or a file when it is printed, in whole lines.
+func printOutput(_ text: String, terminator: String = "\n") {
+    writeAll(text + terminator, to: STDOUT_FILENO)
+}
+
+/// One line on standard error.
+func printError(_ text: String) {
+    writeAll("lockstep: \(text)\n", to: STDERR_FILENO)
+}
+
+/// A reader that has gone is no reason to stop training.
+private func writeAll(_ text: String, to descriptor: Int32) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+        let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0 {
+            if errno == EINTR { continue }
+            return
+        }
+        rest = rest.dropFirst(count)
+    }
+}

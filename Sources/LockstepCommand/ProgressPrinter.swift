@@ -1,0 +1,34 @@
+import Lockstep
+
+/// Says how training goes, about once a second: often enough to see that it lives, rarely enough to read.
+struct ProgressPrinter {
+    let progress: ProgressLine
+    private var lastPrinted = ContinuousClock.now
+    private var stepsSince = 0
+    private var millisecondsSince = 0.0
+    private var itemsSince = 0.0
+    private var hasPrinted = false
+
+    private static let pause = Duration.seconds(1)
+
+    init(progress: ProgressLine) {
+        self.progress = progress
+    }
+
+    /// Prints the line of a step if it is the first, the last, one with an evaluation, or if a second has passed.
+    mutating func take(_ metrics: StepMetrics, isLast: Bool) {
+        stepsSince += 1
+        millisecondsSince += metrics.stepMilliseconds
+        itemsSince += metrics.itemsPerSecond * metrics.stepMilliseconds / 1000
+        let now = ContinuousClock.now
+        guard !hasPrinted || isLast || metrics.validationLoss != nil || now - lastPrinted >= ProgressPrinter.pause else { return }
+        var shown = metrics
+        shown.itemsPerSecond = itemsSince / (millisecondsSince / 1000)
+        printOutput(progress.line(shown, meanStepMilliseconds: millisecondsSince / Double(stepsSince)))
+        hasPrinted = true
+        lastPrinted = now
+        stepsSince = 0
+        millisecondsSince = 0
+        itemsSince = 0
+    }
+}

@@ -1,0 +1,157 @@
+import Glibc
+import Lockstep
+
+/// A run of a built-in task, from the first join to the last line: what all tasks have in common.
+struct TaskRun<Data: Dataset, Validation: Dataset> {
+    let options: TrainingOptions
+    let trainer: Trainer<Data>
+    let validation: Validation
+    let score: (Validation.Batch, Tape) throws -> Score
+    /// All that the bits depend on and a checkpoint must know: what `--resume` compares.
+    let recipe: [String: JSONValue]
+    /// "samples" or "tokens".
+    let items: String
+    /// What the last evaluation's figures are called: "test" or "validation".
+    let validationName: String
+
+    private var isFirst: Bool { trainer.rank == 0 }
+
+    /// Trains to the end, saying how it goes on rank 0.
+    func run() throws {
+        let directory = options.out.map { CheckpointDirectory($0) }
+        try trainer.agree(on: Digest.of(JSONValue.object(recipe).serialized().utf8), what: "flags or data")
+        try prepare(directory)
+        let metricsFile = try openMetrics()
+        introduce()
+        let progress = ProgressLine(totalSteps: trainer.totalSteps, items: items)
+        var printer = ProgressPrinter(progress: progress)
+        var lastSaved = trainer.committedSteps
+        var lastEvaluation: Evaluation?
+        while !trainer.isDone {
+            var metrics = try trainer.step()
+            let isLast = trainer.isDone
+            if isLast || isDue(options.evalEvery) {
+                let evaluation = try trainer.evaluate(validation, score: score)
+                metrics.validationLoss = evaluation.loss
+                metrics.validationAccuracy = evaluation.accuracy
+                lastEvaluation = evaluation
+            }
+            if isFirst { printer.take(metrics, isLast: isLast) }
+            try metricsFile?.append(metrics)
+            if let directory, isLast || isDue(options.checkpointEvery) {
+                try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
+                lastSaved = trainer.committedSteps
+            }
+        }
+        if let directory, lastSaved != trainer.committedSteps {
+            try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
+        }
+        let evaluation = try lastEvaluation ?? trainer.evaluate(validation, score: score)
+        if isFirst { conclude(evaluation) }
+    }
+
+    private func isDue(_ every: Int?) -> Bool {
+        every.map { trainer.committedSteps % $0 == 0 } ?? false
+    }
+
+    /// Takes the newest checkpoint if asked to, and makes sure before the first step that checkpoints can be written.
+    private func prepare(_ directory: CheckpointDirectory?) throws {
+        guard let directory else { return }
+        if options.resume {
+            var checkpoint: Checkpoint?
+            if isFirst {
+                checkpoint = try newest(directory)
+                try compare(checkpoint!)
+            }
+            try trainer.restore(checkpoint)
+        } else if isFirst {
+            if try directory.latest().checkpoint != nil {
+                throw UsageError("\(directory.path) has checkpoints already: add --resume to go on with them, or choose another --out")
+            }
+            try directory.prepare()
+        }
+    }
+
+    private func newest(_ directory: CheckpointDirectory) throws -> Checkpoint {
+        let (checkpoint, damaged) = try directory.latest()
+        for one in damaged { printError("\(one.error); an older checkpoint is taken if there is one") }
+        guard let checkpoint else {
+            throw UsageError("there is no whole checkpoint in \(directory.path) to resume from")
+        }
+        return checkpoint
+    }
+
+    /// A resumed run that would not give the bits of one that never stopped is refused.
+    private func compare(_ checkpoint: Checkpoint) throws {
+        let stored = checkpoint.manifest.recipe.object ?? [:]
+        for key in Set(stored.keys).union(recipe.keys).sorted() where stored[key] != recipe[key] {
+            let was = stored[key]?.serialized() ?? "nothing"
+            let isNow = recipe[key]?.serialized() ?? "nothing"
+            throw UsageError(
+                "\(checkpoint.path) was made with \(key) \(was.shortened), this run has \(isNow.shortened): "
+                    + "give the flags and data of the run to go on with it, or begin another in another --out")
+        }
+        if checkpoint.manifest.step > trainer.totalSteps {
+            throw UsageError(
+                "\(checkpoint.path) has \(checkpoint.manifest.step) steps, more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
+        }
+    }
+
+    private func openMetrics() throws -> MetricsFile? {
+        guard isFirst, let path = options.metrics else { return nil }
+        return try MetricsFile(path: path, resumedStep: options.resume ? trainer.committedSteps : nil)
+    }
+
+    private func introduce() {
+        guard isFirst else { return }
+        let recipe = trainer.recipe
+        let microBatches = (recipe.globalBatch - 1) / recipe.microBatch + 1
+        printOutput(
+            "\(trainer.arena.elementCount) parameters, \(trainer.totalSteps) steps of \(recipe.globalBatch) samples in "
+                + "\(microBatches) micro-batches of \(recipe.microBatch), \(trainer.worldSize) "
+                + (trainer.worldSize == 1 ? "worker" : "workers") + ", \(recipe.reduction.rawValue) sum")
+        if trainer.committedSteps > 0 { printOutput("resumed after step \(trainer.committedSteps)") }
+        if trainer.worldSize > microBatches {
+            printError(
+                "\(trainer.worldSize - microBatches) of \(trainer.worldSize) workers have nothing to do: a step has \(microBatches) "
+                    + "micro-batches; raise --global-batch-size or lower --micro-batch-size")
+        }
+    }
+
+    private func conclude(_ evaluation: Evaluation) {
+        var line = "\(validationName) loss \(evaluation.loss.rounded(places: 4))"
+        if let accuracy = evaluation.accuracy { line += "  \(validationName) accuracy \(accuracy.rounded(places: 4))" }
+        printOutput(line)
+        printOutput("weights sha256 \(trainer.weightsDigest.hex)")
+    }
+}
+
+/// Something that a user asked for and cannot have: one line.
+struct UsageError: Error, CustomStringConvertible {
+    let description: String
+
+    init(_ description: String) {
+        self.description = description
+    }
+}
+
+extension String {
+    /// For values in messages that may be whole vocabularies.
+    fileprivate var shortened: String {
+        count <= 60 ? self : prefix(57) + "..."
+    }
+}
+
+extension Double {
+    /// With so many decimals: "0.9800".
+    func rounded(places: Int) -> String {
+        guard isFinite else { return "\(self)" }
+        var scale = 1.0
+        for _ in 0..<places { scale *= 10 }
+        let scaled = (magnitude * scale).rounded()
+        guard scaled < 1e15 else { return "\(self)" }
+        let digits = String(Int(scaled))
+        let padded = String(repeating: "0", count: max(0, places + 1 - digits.count)) + digits
+        return (self < 0 ? "-" : "") + padded.dropLast(places) + "." + padded.suffix(places)
+    }
+}
