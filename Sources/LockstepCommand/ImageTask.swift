@@ -30,7 +30,7 @@ struct ImageTask {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
         let pixels = training.channels * training.height * training.width
-        let dropout = options.dropout ?? 0
+        let dropout = options.dropout ?? defaults.dropout
         let model = Classifier(inputs: pixels, hidden: hidden, outputs: training.classes, dropout: dropout)
         let trainer = try Trainer(model: model, data: training, optimizer: optimizer, recipe: recipe, ring: ring) { batch, tape in
             softmaxCrossEntropy(model(tape.input(batch.pixels, [batch.count, pixels])), tape.indices(batch.labels, [batch.count]))

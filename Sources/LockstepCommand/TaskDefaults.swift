@@ -15,6 +15,7 @@ struct TaskDefaults {
     var decay = TrainingOptions.DecayName.constant
     var minLearningRate = 0.0
     var clipNorm = 0.0
+    var dropout: Float = 0
 
     /// - Parameter sampleCount: samples in an epoch, which `--epochs` counts in.
     func recipe(_ options: TrainingOptions, sampleCount: Int) throws -> Recipe {

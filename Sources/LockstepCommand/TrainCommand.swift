@@ -26,11 +26,11 @@ struct TrainDigits: ParsableCommand {
 
     func run() throws {
         let defaults = TaskDefaults(
-            length: .epochs(30), globalBatch: 64, microBatch: 16, learningRate: 0.1, optimizer: .sgd, decay: .cosine)
+            length: .epochs(60), globalBatch: 64, microBatch: 8, learningRate: 0.1, optimizer: .sgd, decay: .cosine, dropout: 0.4)
         try asWorker(options) { ring in
             let digits = Digits()
             let task = ImageTask(
-                name: "digits", training: digits.training, test: digits.test, hidden: model.hidden?.sizes ?? [64])
+                name: "digits", training: digits.training, test: digits.test, hidden: model.hidden?.sizes ?? [256])
             try task.run(options, defaults, ring)
         }
     }
@@ -98,7 +98,7 @@ struct TrainText: ParsableCommand {
             let text = try CharacterText(file: data, context: context, seed: options.seed)
             let configuration = GPT.Configuration(
                 vocabulary: text.vocabulary.count, context: context, layers: layers, heads: heads, embedding: embedding,
-                dropout: options.dropout ?? 0)
+                dropout: options.dropout ?? defaults.dropout)
             try TextTask(text: text, configuration: configuration).run(options, defaults, ring)
         }
     }
