@@ -57,6 +57,9 @@ let package = Package(
                 "Launching", "Lockstep", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
+        // The README's custom trainer.
+        .executableTarget(name: "Spirals", dependencies: ["Lockstep"]),
+
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["Tensors"]),

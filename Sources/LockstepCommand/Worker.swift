@@ -1,21 +1,11 @@
-import Glibc
 import Lockstep
 
 /// Runs a worker's part of a task: joins the job that the environment names, or is a world of one, and leaves properly.
 ///
 /// With `-n` of more than one and no place in a job yet, this process becomes the launcher of that many workers, each of them
 /// this program with the same arguments.
-func asWorker(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws {
+func asWorker(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws -> Never {
     let environment = try WorkerEnvironment.current()
     if environment.isAlone, options.workers > 1 { throw ExitStatus(status: try launchSelf(workers: options.workers)) }
-    _ = setThreadsPerWorker(options.threadsPerWorker)
-    do {
-        let ring = try Ring(environment)
-        try body(ring)
-        ring.close()
-    } catch {
-        guard environment.worldSize > 1 else { throw error }
-        printError("rank \(environment.rank): \(error)")
-        throw ExitStatus(status: 1)
-    }
+    runWorker(threadsPerWorker: options.threadsPerWorker, body)
 }
