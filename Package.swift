@@ -61,16 +61,19 @@ let package = Package(
         .executableTarget(name: "Spirals", dependencies: ["Lockstep"]),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
-        .testTarget(name: "WireTests", dependencies: ["Wire"]),
-        .testTarget(name: "TensorsTests", dependencies: ["Tensors"]),
+        .target(
+            name: "TestSupport", dependencies: ["Collectives", "EventLoop", "Membership", "Wire"], path: "Tests/TestSupport"),
+        .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
+        .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
         .testTarget(
-            name: "CollectivesTests", dependencies: ["Collectives", .product(name: "BigInt", package: "BigInt")]),
+            name: "CollectivesTests", dependencies: ["Collectives", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets"]),
         .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
+        .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching"]),
     ],
     swiftLanguageModes: [.v6]

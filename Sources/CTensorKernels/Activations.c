@@ -52,20 +52,24 @@ INLINE void activate(enum tensor_function function, float *y, float *slope, cons
         // One loop a case: a test inside would keep the compiler from vectorising.
         float unused;
         if (row && slope)
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) {
                 float d, v = activation(function, x[c] + row[c], &d);
                 slope[c] = d;
                 y[c] = v;
             }
         else if (row)
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) y[c] = activation(function, x[c] + row[c], &unused);
         else if (slope)
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) {
                 float d, v = activation(function, x[c], &d);
                 slope[c] = d;
                 y[c] = v;
             }
         else
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) y[c] = activation(function, x[c], &unused);
     }
 }
@@ -85,7 +89,9 @@ CLONED void tensor_activate(enum tensor_function function, float *y, float *slop
 
 CLONED void tensor_relu_backward(float *dx, const float *dy, const float *y, size_t n, bool accumulate) {
     if (accumulate)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) dx[i] += y[i] > 0 ? dy[i] : 0;
     else
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) dx[i] = y[i] > 0 ? dy[i] : 0;
 }

@@ -24,6 +24,7 @@ INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
     float largest = lanes[0];
     for (int l = 1; l < LANES; l++) largest = lanes[l] > largest ? lanes[l] : largest;
     float shift = scale * largest;
+    ELEMENTWISE
     for (c = 0; c < n; c++) scores[c] = fast_exp(scale * scores[c] - shift);
     float sums[LANES] = {0};
     for (c = 0; c + LANES <= n; c += LANES)
@@ -32,7 +33,9 @@ INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
     for (int w = LANES / 2; w; w /= 2)
         for (int l = 0; l < w; l++) sums[l] += sums[l + w];
     float inverse = 1 / sums[0];
+    ELEMENTWISE
     for (c = 0; c < n; c++) scores[c] *= inverse;
+    ELEMENTWISE
     for (c = n; c < width; c++) scores[c] = 0;
     return shift + fast_log(sums[0]);
 }
@@ -45,7 +48,9 @@ CLONED static void softmax_block(float *scores, float *log_sum, size_t first, si
 /// Probabilities again, from scores and the rows' logarithms of the sum.
 CLONED static void recompute_block(float *scores, const float *log_sum, size_t first, size_t last, float scale) {
     for (size_t row = first; row < last; row++, scores += last) {
+        ELEMENTWISE
         for (size_t c = 0; c <= row; c++) scores[c] = fast_exp(scale * scores[c] - log_sum[row]);
+        ELEMENTWISE
         for (size_t c = row + 1; c < last; c++) scores[c] = 0;
     }
 }
@@ -63,6 +68,7 @@ CLONED static void softmax_backward_block(float *dp, const float *p, const float
         for (int w = LANES / 2; w; w /= 2)
             for (int l = 0; l < w; l++) lanes[l] += lanes[l + w];
         float delta = lanes[0];
+        ELEMENTWISE
         for (c = 0; c < last; c++) dp[c] = scale * p[c] * (dp[c] - delta);
     }
 }

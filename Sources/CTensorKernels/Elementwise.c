@@ -1,36 +1,45 @@
 #include "Kernel.h"
 
 CLONED void tensor_add(float *y, const float *a, const float *b, size_t n) {
+    ELEMENTWISE
     for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
 }
 
 CLONED void tensor_subtract(float *y, const float *a, const float *b, size_t n) {
+    ELEMENTWISE
     for (size_t i = 0; i < n; i++) y[i] = a[i] - b[i];
 }
 
 CLONED void tensor_multiply(float *y, const float *a, const float *b, size_t n, bool accumulate) {
     if (accumulate)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] += a[i] * b[i];
     else
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] = a[i] * b[i];
 }
 
 CLONED void tensor_scale(float *y, const float *a, float s, size_t n, bool accumulate) {
     if (accumulate)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] += a[i] * s;
     else
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] = a[i] * s;
 }
 
 CLONED void tensor_fill(float *y, float s, size_t n, bool accumulate) {
     if (accumulate)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] += s;
     else
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) y[i] = s;
 }
 
 CLONED void tensor_add_row(float *y, const float *x, const float *row, size_t rows, size_t columns) {
     for (size_t r = 0; r < rows; r++)
+        ELEMENTWISE
         for (size_t c = 0; c < columns; c++) y[r * columns + c] = x[r * columns + c] + row[c];
 }
 
@@ -45,15 +54,20 @@ CLONED void tensor_sum_rows(float *out, const float *x, size_t rows, size_t colu
             float sum[STRIP] = {0};
             if (width == STRIP)
                 for (size_t r = first; r < last; r++)
+                    ELEMENTWISE
                     for (size_t j = 0; j < STRIP; j++) sum[j] += x[r * columns + c + j];
             else
                 for (size_t r = first; r < last; r++)
+                    ELEMENTWISE
                     for (size_t j = 0; j < width; j++) sum[j] += x[r * columns + c + j];
+            ELEMENTWISE
             for (size_t j = 0; j < STRIP; j++) total[j] += sum[j];
         }
         if (accumulate)
+            ELEMENTWISE
             for (size_t j = 0; j < width; j++) out[c + j] += total[j];
         else
+            ELEMENTWISE
             for (size_t j = 0; j < width; j++) out[c + j] = total[j];
     }
 }

@@ -7,8 +7,10 @@ CLONED ptrdiff_t tensor_embed(float *y, const float *table, const float *positio
         const float *row = table + (size_t)indices[i] * columns;
         if (positions) {
             const float *position = positions + i % period * columns;
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) y[c] = row[c] + position[c];
         } else {
+            ELEMENTWISE
             for (size_t c = 0; c < columns; c++) y[c] = row[c];
         }
     }
@@ -19,6 +21,7 @@ CLONED void tensor_embed_backward(float *dtable, const float *dy, const int32_t 
                                   size_t columns) {
     for (size_t i = 0; i < count; i++, dy += columns) {
         float *row = dtable + (size_t)indices[i] * columns;
+        ELEMENTWISE
         for (size_t c = 0; c < columns; c++) row[c] += dy[c];
     }
 }
@@ -28,8 +31,10 @@ CLONED void tensor_embed_positions_backward(float *dpositions, bool accumulate, 
     size_t width = period * columns;
     for (size_t first = 0; first < count; first += period, dy += width) {
         if (first || accumulate)
+            ELEMENTWISE
             for (size_t c = 0; c < width; c++) dpositions[c] += dy[c];
         else
+            ELEMENTWISE
             for (size_t c = 0; c < width; c++) dpositions[c] = dy[c];
     }
 }

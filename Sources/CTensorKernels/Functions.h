@@ -8,10 +8,10 @@
 /// The compiler's own square root: the library's sets errno, which keeps loops from vectorising.
 #define SQUARE_ROOT(x) __builtin_elementwise_sqrt(x)
 
-/// e^x, within 2 units in the last place; 0 below -87.3 (no denormals), e^88.7 above 88.7. NaN stays NaN.
+/// e^x, within 2 units in the last place; 0 below -87.3 (no denormals), infinity above 88.72. NaN stays NaN.
 INLINE float fast_exp(float x) {
     float clamped = x < -87.3f ? -87.3f : x;
-    clamped = clamped > 88.7f ? 88.7f : clamped;
+    clamped = clamped > 88.72f ? 88.72f : clamped;
     // Adding 1.5 * 2^23 rounds to the nearest integer, which is then found in the low bits.
     float magic = clamped * 1.44269504f + 12582912.0f;
     float n = magic - 12582912.0f;
@@ -35,7 +35,8 @@ INLINE float fast_exp(float x) {
     memcpy(&low, &low_bits, 4);
     memcpy(&high, &high_bits, 4);
     float y = (p + 1) * low * high;
-    return x < -87.3f ? 0 : y;
+    y = x < -87.3f ? 0 : y;
+    return x > 88.72f ? INFINITY : y;
 }
 
 /// The natural logarithm, within 2 units in the last place for normal x > 0; -inf at 0, NaN below.

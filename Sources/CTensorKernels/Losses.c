@@ -9,6 +9,7 @@ CLONED double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *
         int32_t label = labels[r];
         if (label == -1) {
             if (gradient)
+                ELEMENTWISE
                 for (size_t c = 0; c < classes; c++) gradient[c] = 0;
             continue;
         }
@@ -27,6 +28,7 @@ CLONED double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *
 
         float sums[LANES] = {0};
         if (gradient) {
+            ELEMENTWISE
             for (c = 0; c < classes; c++) gradient[c] = fast_exp(logits[c] - largest);
             for (c = 0; c + LANES <= classes; c += LANES)
                 for (int l = 0; l < LANES; l++) sums[l] += gradient[c + l];
@@ -43,6 +45,7 @@ CLONED double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *
         *counted += 1;
         if (gradient) {
             float scale = 1 / sums[0];
+            ELEMENTWISE
             for (c = 0; c < classes; c++) gradient[c] *= scale;
             gradient[label] -= 1;
         }

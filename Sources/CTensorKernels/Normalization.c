@@ -26,8 +26,10 @@ CLONED void tensor_layer_norm(float *y, float *mean, float *inverse, const float
         mean[r] = m;
         inverse[r] = s;
         if (bias)
+            ELEMENTWISE
             for (c = 0; c < columns; c++) y[c] = (x[c] - m) * s * gain[c] + bias[c];
         else
+            ELEMENTWISE
             for (c = 0; c < columns; c++) y[c] = (x[c] - m) * s * gain[c];
     }
 }
@@ -37,8 +39,10 @@ CLONED void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dga
                                        const float *mean, const float *inverse, const float *gain, size_t rows,
                                        size_t columns) {
     if (!accumulate_dgain)
+        ELEMENTWISE
         for (size_t c = 0; c < columns; c++) dgain[c] = 0;
     if (dbias && !accumulate_dbias)
+        ELEMENTWISE
         for (size_t c = 0; c < columns; c++) dbias[c] = 0;
     for (size_t r = 0; r < rows; r++, x += columns, dy += columns) {
         float m = mean[r], s = inverse[r];
@@ -58,14 +62,18 @@ CLONED void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dga
         }
         float mean_g = sum_lanes(sum_g) / (float)columns, mean_gh = sum_lanes(sum_gh) / (float)columns;
 
+        ELEMENTWISE
         for (c = 0; c < columns; c++) dgain[c] += dy[c] * ((x[c] - m) * s);
         if (dbias)
+            ELEMENTWISE
             for (c = 0; c < columns; c++) dbias[c] += dy[c];
         if (!dx) continue;
         float *row = dx + r * columns;
         if (accumulate_dx)
+            ELEMENTWISE
             for (c = 0; c < columns; c++) row[c] += s * (dy[c] * gain[c] - mean_g - (x[c] - m) * s * mean_gh);
         else
+            ELEMENTWISE
             for (c = 0; c < columns; c++) row[c] = s * (dy[c] * gain[c] - mean_g - (x[c] - m) * s * mean_gh);
     }
 }

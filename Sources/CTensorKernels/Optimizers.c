@@ -3,8 +3,10 @@
 CLONED void tensor_sgd(float *values, const float *gradients, float *velocity, size_t n, float scale, float rate,
                        float momentum, float decay, bool nesterov) {
     if (!velocity)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) values[i] -= rate * (scale * gradients[i] + decay * values[i]);
     else if (nesterov)
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) {
             float g = scale * gradients[i] + decay * values[i];
             float v = momentum * velocity[i] + g;
@@ -12,6 +14,7 @@ CLONED void tensor_sgd(float *values, const float *gradients, float *velocity, s
             values[i] -= rate * (g + momentum * v);
         }
     else
+        ELEMENTWISE
         for (size_t i = 0; i < n; i++) {
             float v = momentum * velocity[i] + (scale * gradients[i] + decay * values[i]);
             velocity[i] = v;
@@ -22,6 +25,7 @@ CLONED void tensor_sgd(float *values, const float *gradients, float *velocity, s
 CLONED void tensor_adamw(float *values, const float *gradients, float *first, float *second, size_t n, float scale,
                          float shrink, float rate, float one_minus_beta1, float beta2, float one_minus_beta2,
                          float inverse_root, float epsilon) {
+    ELEMENTWISE
     for (size_t i = 0; i < n; i++) {
         float g = scale * gradients[i];
         float m = first[i] + one_minus_beta1 * (g - first[i]);

@@ -56,8 +56,10 @@ CLONED void tensor_dropout(float *y, const float *x, size_t n, struct tensor_ran
         random_words(words, key, (uint32_t)(element / 4));
         size_t count = BATCH - skip < n - i ? BATCH - skip : n - i;
         if (accumulate)
+            ELEMENTWISE
             for (size_t j = 0; j < count; j++) y[i + j] += words[skip + j] >= threshold ? scale * x[i + j] : 0;
         else
+            ELEMENTWISE
             for (size_t j = 0; j < count; j++) y[i + j] = words[skip + j] >= threshold ? scale * x[i + j] : 0;
         i += count;
     }
@@ -69,6 +71,7 @@ CLONED void tensor_random_uniform(float *y, size_t n, struct tensor_random_key k
     for (size_t i = 0; i < n; i += BATCH) {
         random_words(words, key, (uint32_t)(i / 4));
         size_t count = n - i < BATCH ? n - i : BATCH;
+        ELEMENTWISE
         for (size_t j = 0; j < count; j++)
             y[i + j] = low + (high - low) * ((float)(words[j] >> 8) * (1.0f / 16777216));
     }

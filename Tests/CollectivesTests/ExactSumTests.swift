@@ -1,5 +1,6 @@
 import BigInt
 import Collectives
+import TestSupport
 import Testing
 
 /// Floats as whole multiples of 2^-149, float32's last place: the sum of any of them is a whole number, and exact.

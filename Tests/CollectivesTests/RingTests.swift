@@ -1,6 +1,7 @@
 import Collectives
 import Membership
 import Synchronization
+import TestSupport
 import Testing
 import Wire
 

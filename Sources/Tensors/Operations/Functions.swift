@@ -5,7 +5,7 @@ extension Tensor {
     public func relu() -> Tensor { applying(TENSOR_RELU) }
     /// The activation by itself; `linear` has it in the same pass over memory.
     public func applying(_ activation: Activation) -> Tensor { activation.function.map(applying) ?? self }
-    /// e^x; overflows to infinity above 88.7 and is 0 below -87.3.
+    /// e^x; infinity above 88.72 and is 0 below -87.3.
     public func exponential() -> Tensor { applying(TENSOR_EXP) }
     /// The natural logarithm.
     public func logarithm() -> Tensor { applying(TENSOR_LOG) }

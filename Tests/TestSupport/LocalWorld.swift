@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 /// Runs `body` once for each of `count` numbers, each on a thread of its own, and returns when all have ended.
-func inThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+package func inThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
     final class Job: Sendable {
         let number: Int
         let body: @Sendable (Int) -> Void
@@ -33,13 +33,13 @@ func inThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
 }
 
 /// A coordinator on the loopback interface, as a launcher has one, and the environments of its workers.
-final class LocalCoordinator: Sendable {
+package final class LocalCoordinator: Sendable {
     private let loop: Loop
-    let port: UInt16
-    let secret: Secret
-    let worldSize: Int
+    package let port: UInt16
+    package let secret: Secret
+    package let worldSize: Int
 
-    init(worldSize: Int, joinTimeLimit: Duration = .seconds(30)) throws {
+    package init(worldSize: Int, joinTimeLimit: Duration = .seconds(30)) throws {
         self.worldSize = worldSize
         secret = try .random()
         loop = try Loop()
@@ -55,7 +55,7 @@ final class LocalCoordinator: Sendable {
 
     private let release: @Sendable () -> Void
 
-    func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
+    package func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
         let values = [
             "RANK": "\(rank)", "WORLD_SIZE": "\(worldSize)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
             "LOCKSTEP_SECRET": (other ?? secret).hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
@@ -64,14 +64,14 @@ final class LocalCoordinator: Sendable {
         return try WorkerEnvironment { values[$0] }
     }
 
-    func stop() {
+    package func stop() {
         loop.stopAndJoin()
         release()
     }
 }
 
 /// Runs a program on every rank of a world, each with a ring of its own, and records what it throws.
-func inWorld(of worldSize: Int, timeout: Int = 30, _ program: @escaping @Sendable (Ring) throws -> Void) throws {
+package func inWorld(of worldSize: Int, timeout: Int = 30, _ program: @escaping @Sendable (Ring) throws -> Void) throws {
     let coordinator = try LocalCoordinator(worldSize: worldSize)
     defer { coordinator.stop() }
     inThreads(worldSize) { rank in

@@ -1,0 +1,45 @@
+import Optimizers
+import Testing
+
+@Suite struct GradientNormTests {
+    private func sums(_ x: [Float]) -> [Double] { x.withUnsafeBufferPointer(GradientNorm.blockSums) }
+    private func largest(_ x: [Float]) -> Float { x.withUnsafeBufferPointer(GradientNorm.largestMagnitude) }
+
+    /// Small whole numbers: every order of addition is exact.
+    @Test(arguments: [0, 1, 15, 16, 17, 4095, 4096, 4097, 8192, 10_000]) func blockSums(_ count: Int) {
+        let x = (0..<count).map { Float($0 % 7 - 3) }
+        let expected = stride(from: 0, to: count, by: 4096).map { first in
+            x[first..<min(first + 4096, count)].reduce(0.0) { $0 + Double($1 * $1) }
+        }
+        #expect(sums(x) == expected)
+    }
+
+    /// Shards that start at block boundaries have the blocks' sums of the whole, to the bit.
+    @Test func shardsGiveTheSameBits() {
+        let x = (0..<20_000).map { Float(($0 * 7919) % 10_007) / 3000 - 1.5 }
+        #expect(sums(x) == sums(Array(x[..<8192])) + sums(Array(x[8192..<12_288])) + sums(Array(x[12_288...])))
+    }
+
+    @Test func normAndClipping() {
+        #expect(GradientNorm.norm(blockSums: [9, 16]) == 5)
+        #expect(GradientNorm.norm(blockSums: [9, 16], scale: 0.5) == 2.5)
+        #expect(GradientNorm.clipFactor(norm: 0.5, limit: 1) == 1)
+        #expect(GradientNorm.clipFactor(norm: 4, limit: 1) == 1 / (4 + 1e-6))
+        #expect(GradientNorm.clipFactor(norm: 0, limit: 1) == 1)
+    }
+
+    @Test(arguments: [1, 15, 16, 17, 33]) func nothingHidesInLargestMagnitude(_ count: Int) {
+        #expect(largest([]) == 0)
+        for place in 0..<count {
+            var x = [Float](repeating: -1, count: count)
+            x[place] = -2.5
+            #expect(largest(x) == 2.5)
+            x[place] = -.infinity
+            #expect(largest(x) == .infinity)
+            x[place] = .nan
+            #expect(largest(x).isNaN)
+            x[(place + 1) % count] = .infinity
+            #expect(largest(x).isNaN || count == 1)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+import Tensors
+import Testing
+
+/// Every operation's gradient against finite differences.
+@Suite struct GradientTests {
+    static let activations: [Activation] = [.none, .relu, .geluExact, .geluTanh]
+
+    @Test(arguments: [(1, 1, 1), (3, 5, 2), (2, 17, 19), (65, 3, 4)], activations)
+    func linear(_ sizes: (rows: Int, inputs: Int, outputs: Int), _ activation: Activation) {
+        let weight = Parameter([sizes.outputs, sizes.inputs], .uniform(bound: 0.8))
+        let bias = Parameter([sizes.outputs], .uniform(bound: 0.5))
+        var differences = FiniteDifferences(
+            inputs: [(pattern(sizes.rows * sizes.inputs), [sizes.rows, sizes.inputs])], parameters: [weight, bias])
+        // Differences across relu's kink are wrong: a short step makes them rare, and these inputs have none.
+        differences.step = activation == .relu ? 1e-3 : 1e-2
+        differences.tolerance = activation == .relu ? 1e-2 : 3e-3
+        differences.check { _, x in x[0].linear(weight, bias: bias, activation: activation) }
+        if activation == .none {
+            let alone = Parameter([sizes.outputs, sizes.inputs], .uniform(bound: 0.8))
+            var withoutBias = differences
+            withoutBias.parameters = [alone]
+            withoutBias.check { _, x in x[0].linear(alone) }
+        }
+    }
+
+    @Test(arguments: [(1, 1, 1), (3, 4, 5), (17, 2, 3)], [(false, false), (false, true), (true, false), (true, true)])
+    func matrixProduct(_ sizes: (m: Int, k: Int, n: Int), _ transpose: (a: Bool, b: Bool)) {
+        let a = (pattern(sizes.m * sizes.k), transpose.a ? [sizes.k, sizes.m] : [sizes.m, sizes.k])
+        let b = (pattern(sizes.k * sizes.n, seed: 1), transpose.b ? [sizes.n, sizes.k] : [sizes.k, sizes.n])
+        FiniteDifferences(inputs: [a, b]).check { _, x in
+            x[0].matrixProduct(x[1], transposeSelf: transpose.a, transposeOther: transpose.b)
+        }
+    }
+
+    @Test(arguments: [(1, 2), (3, 5), (2, 16), (4, 33)], [false, true])
+    func layerNormalization(_ sizes: (rows: Int, columns: Int), _ hasBias: Bool) {
+        let gain = Parameter([sizes.columns], .uniform(bound: 1))
+        let bias = hasBias ? Parameter([sizes.columns], .uniform(bound: 1)) : nil
+        FiniteDifferences(
+            inputs: [(pattern(sizes.rows * sizes.columns), [sizes.rows, sizes.columns])],
+            parameters: [gain] + (bias.map { [$0] } ?? []), step: 2e-3, tolerance: 1e-2
+        ).check { _, x in x[0].layerNormalized(gain: gain, bias: bias, epsilon: 1e-2) }
+    }
+
+    /// One position, several, exactly a block of rows, and one more; the dropped elements stay the same from call to call.
+    @Test(arguments: [(1, 1, 1, 1), (2, 3, 2, 4), (1, 17, 1, 3)], [Float(0), 0.4])
+    func causalAttention(_ sizes: (samples: Int, positions: Int, heads: Int, columns: Int), _ dropout: Float) {
+        let shape = [sizes.samples, sizes.positions, 3 * sizes.heads * sizes.columns]
+        FiniteDifferences(inputs: [(pattern(shape.reduce(1, *)), shape)]).check { _, x in
+            x[0].causalAttention(heads: sizes.heads, dropout: dropout)
+        }
+    }
+
+    @Test(arguments: [(1, 64, 1, 2), (1, 65, 2, 1), (1, 130, 1, 2)])
+    func causalAttentionOverSeveralBlocks(_ sizes: (samples: Int, positions: Int, heads: Int, columns: Int)) {
+        let shape = [sizes.samples, sizes.positions, 3 * sizes.heads * sizes.columns]
+        FiniteDifferences(inputs: [(pattern(shape.reduce(1, *)), shape)]).check { _, x in
+            x[0].causalAttention(heads: sizes.heads)
+        }
+    }
+
+    @Test(arguments: [(1, 1), (1, 2), (3, 15), (2, 16), (4, 17)])
+    func crossEntropy(_ sizes: (rows: Int, classes: Int)) {
+        let labels = (0..<sizes.rows).map { Int32($0 == 2 ? -1 : $0 * 7 % sizes.classes) }
+        FiniteDifferences(inputs: [(pattern(sizes.rows * sizes.classes, scale: 2), [sizes.rows, sizes.classes])]).check {
+            tape, x in softmaxCrossEntropy(x[0], tape.indices(labels, [sizes.rows])).sum
+        }
+    }
+
+    @Test(arguments: [[1], [3, 5], [17, 1]])
+    func meanSquaredErrorOf(_ shape: [Int]) {
+        let count = shape.reduce(1, *)
+        FiniteDifferences(inputs: [(pattern(count), shape), (pattern(count, seed: 1), shape)]).check { _, x in
+            meanSquaredError(x[0], x[1]).sum
+        }
+    }
+
+    @Test(arguments: [(1, 1, 1), (2, 3, 5), (3, 4, 17)], [false, true])
+    func embedding(_ sizes: (samples: Int, positions: Int, columns: Int), _ hasPositions: Bool) {
+        let table = Parameter([4, sizes.columns], .uniform(bound: 1))
+        // One row more than the context that is used: its gradient is zero.
+        let positions = hasPositions ? Parameter([sizes.positions + 1, sizes.columns], .uniform(bound: 1)) : nil
+        let tokens = (0..<sizes.samples * sizes.positions).map { Int32($0 * 3 % 4) }
+        FiniteDifferences(parameters: [table] + (positions.map { [$0] } ?? [])).check { tape, _ in
+            tape.indices(tokens, [sizes.samples, sizes.positions]).embedded(in: table, positions: positions)
+        }
+    }
+
+    @Test(arguments: [1, 15, 16, 33]) func dropout(_ count: Int) {
+        FiniteDifferences(inputs: [(pattern(count), [count])]).check { _, x in x[0].dropout(0.3) }
+    }
+
+    static let functions: [(String, @Sendable (Tensor) -> Tensor)] = [
+        ("relu", { $0.relu() }), ("gelu", { $0.applying(.geluExact) }), ("gelu tanh", { $0.applying(.geluTanh) }),
+        ("exp", { $0.exponential() }), ("log of square", { ($0 * $0).logarithm() }),
+        ("tanh", { $0.hyperbolicTangent() }), ("sigmoid", { $0.sigmoid() }), ("negated", { -$0 }),
+        ("scaled", { $0 * 3 }), ("shifted", { $0 + 2 }), ("sum", { $0.sum() }), ("mean", { $0.mean() }),
+        ("twice", { $0 + $0 }), ("squared", { $0 * $0 }), ("nothing", { $0 - $0 }),
+        ("used thrice", { ($0 + $0 * 2).relu() * $0 + $0 }),
+        ("reshaped", { $0.reshaped([$0.count]) * $0.reshaped([$0.count]) }),
+    ]
+
+    @Test(arguments: functions.indices, [1, 15, 17]) func elementwise(_ index: Int, _ count: Int) {
+        FiniteDifferences(inputs: [(pattern(count), [1, count])], step: 1e-3, tolerance: 1e-2).check { _, x in
+            Self.functions[index].1(x[0])
+        }
+    }
+
+    @Test func operators() {
+        let inputs = [(pattern(5), [5]), (pattern(5, seed: 1), [5])]
+        FiniteDifferences(inputs: inputs).check { _, x in x[0] + x[1] }
+        FiniteDifferences(inputs: inputs).check { _, x in x[0] - x[1] }
+        FiniteDifferences(inputs: inputs).check { _, x in x[0] * x[1] }
+        let row = Parameter([5], .uniform(bound: 1))
+        FiniteDifferences(inputs: [(pattern(15), [3, 5])], parameters: [row]).check { _, x in x[0].adding(row: row) }
+    }
+
+    /// A residual stream: one gradient shared by two branches, then added to in place.
+    @Test func sharedGradients() {
+        let weight = Parameter([3, 3], .uniform(bound: 1))
+        let gain = Parameter([3], .ones)
+        FiniteDifferences(inputs: [(pattern(6), [2, 3])], parameters: [weight, gain], tolerance: 1e-2).check { _, x in
+            let h = x[0] + x[0].layerNormalized(gain: gain, epsilon: 0.1).linear(weight, activation: .geluExact)
+            return h + h.linear(weight)
+        }
+    }
+}
