@@ -51,8 +51,8 @@ public struct CharacterText: Sendable {
         var piece = [UInt8](repeating: 0, count: 1 << 18)
         var offset = 0
         while true {
-            let count = try piece.withMutableBytes { (buffer) throws(DatasetError) in
-                try file.read(at: offset, into: buffer)
+            let count = try piece.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+                try file.read(at: offset, into: UnsafeMutableRawBufferPointer(buffer))
             }
             if count == 0 { break }
             for index in 0..<count {
