@@ -44,7 +44,9 @@ final class ByteStream {
         self.path = path
         self.pull = pull
         var magic = [UInt8](repeating: 0, count: 2)
-        let isGzip = try magic.withMutableBytes { (buffer) throws(DatasetError) in try pull(0, buffer) } == 2
+        let isGzip = try magic.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+            try pull(0, UnsafeMutableRawBufferPointer(buffer))
+        } == 2
             && magic == Inflater.magic
         inflater = isGzip ? Inflater() : nil
         let (inflated, overflow) = byteCount.multipliedReportingOverflow(by: ByteStream.greatestInflation)
@@ -55,7 +57,9 @@ final class ByteStream {
     /// as `maximumByteCount` can tell.
     func read(_ count: Int) throws(DatasetError) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: min(count, maximumByteCount))
-        let found = try bytes.withMutableBytes { (buffer) throws(DatasetError) in try read(into: buffer) }
+        let found = try bytes.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+            try read(into: UnsafeMutableRawBufferPointer(buffer))
+        }
         bytes.removeLast(bytes.count - found)
         return bytes
     }
@@ -114,7 +118,9 @@ final class ByteStream {
     }
 
     private func refill() throws(DatasetError) {
-        let count = try piece.withMutableBytes { (buffer) throws(DatasetError) in try pull(offset, buffer) }
+        let count = try piece.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+            try pull(offset, UnsafeMutableRawBufferPointer(buffer))
+        }
         offset += count
         unread = 0..<count
     }

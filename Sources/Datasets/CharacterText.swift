@@ -56,8 +56,8 @@ public struct CharacterText: Sendable {
         var offset = 0
         var checksum: UInt32 = 0
         while true {
-            let count = try piece.withMutableBytes { (buffer) throws(DatasetError) in
-                try file.read(at: offset, into: buffer)
+            let count = try piece.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+                try file.read(at: offset, into: UnsafeMutableRawBufferPointer(buffer))
             }
             if count == 0 { break }
             checksum = Checksum.crc32(piece[..<count], continuing: checksum)

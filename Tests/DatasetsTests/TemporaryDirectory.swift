@@ -1,0 +1,29 @@
+import Glibc
+
+/// A directory of its own for one test, which is removed with the last reference.
+final class TemporaryDirectory {
+    let path: String
+
+    init() {
+        var template = Array("/tmp/lockstep-datasets-XXXXXX".utf8CString)
+        path = String(cString: mkdtemp(&template)!)
+    }
+
+    deinit {
+        for name in names { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    private var names: [String] = []
+
+    /// Writes a file and returns its path.
+    @discardableResult
+    func write(_ name: String, _ bytes: [UInt8]) -> String {
+        let file = "\(path)/\(name)"
+        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        precondition(bytes.isEmpty || Glibc.write(descriptor, bytes, bytes.count) == bytes.count)
+        close(descriptor)
+        names.append(name)
+        return file
+    }
+}
