@@ -62,6 +62,12 @@ package struct StepControl {
         package var rank: Int
         /// nil where only the loss is not finite.
         package var parameter: Int?
+
+        package init(microBatch: Int, rank: Int, parameter: Int?) {
+            self.microBatch = microBatch
+            self.rank = rank
+            self.parameter = parameter
+        }
     }
 
     /// The first micro-batch whose loss or gradient is not finite.

@@ -1,4 +1,5 @@
 import Collectives
+import TestSupport
 import Wire
 
 /// A ring of `RingProtocol`s without sockets: bytes wait in queues, and a seeded choice decides whose turn it is.
