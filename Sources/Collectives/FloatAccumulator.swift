@@ -32,7 +32,8 @@ public final class FloatAccumulator {
         let part = parts[index]
         // SAFETY: the part lies within the arena (checked in init) and the gradient has its length by contract.
         if holdsSum[index] {
-            lockstep_add_f32(sums + part.offset, gradient, part.count)
+            let sum = sums + part.offset
+            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient, part.count)
         } else {
             (sums + part.offset).update(from: gradient, count: part.count)
             holdsSum[index] = true

@@ -63,6 +63,12 @@ public struct Grid: Equatable, Sendable {
 }
 
 extension Grid {
+    /// The finest grid on which values of up to this magnitude fit; the coarsest where it is not finite.
+    package init(containing magnitudeBits: UInt32, parts: Int) {
+        let exponent = magnitudeBits >= LOCKSTEP_INFINITY_BITS ? Grid.exponents.upperBound : Grid.exponent(above: magnitudeBits)
+        self.init(limitExponent: exponent ?? Grid.exponents.lowerBound, parts: parts)
+    }
+
     /// How far above the largest reduced gradient of the step before the limit is set: room for a step that is 64 times as steep.
     static let headroomBits = 6
     /// What a limit is raised by when an element did not fit.

@@ -1,64 +1,128 @@
 import CReductionKernels
 
-/// What an operation does to its elements: the types on the wire and the loops that add.
+/// What an operation does to its elements: their types on the wire, and the loop that combines two of them.
 package struct Reduction: Equatable, Sendable {
-    /// How the elements of the two halves look.
-    package enum Kind: UInt8, Sendable {
-        /// float32 in, float32 on the wire, float32 out: the usual ring, whose sum depends on the order.
+    /// How the elements look.
+    package enum Element: UInt8, Sendable, CaseIterable {
         case float32 = 1
-        /// float64 throughout: for counters and for values of which all but one rank contribute zero.
-        case float64 = 2
+        case float64, int32, int64, bfloat16
         /// float64 carriers in and on the way to the owner; the sum, rounded once to float32, on the way back and out.
-        case carrier = 3
+        case carrier
     }
 
-    package let kind: Kind
+    package let element: Element
+    package let operation: ReduceOperation
 
-    package init(_ kind: Kind) {
-        self.kind = kind
+    package init(_ element: Element, _ operation: ReduceOperation = .sum) {
+        precondition(element != .carrier || operation == .sum, "carriers are summed")
+        self.element = element
+        self.operation = operation
     }
 
-    /// Bytes of one element of a partial sum: in the source, and in the reduce-scatter half on the wire.
+    /// As a frame's header has it.
+    package var signature: UInt16 { UInt16(element.rawValue) | UInt16(operation.rawValue) << 8 }
+
+    /// "float32 sum", for messages; "?" for a signature that no rank of this build has.
+    package static func name(ofSignature signature: UInt16) -> String {
+        guard let element = Element(rawValue: UInt8(signature & 0xFF)),
+            let operation = ReduceOperation(rawValue: UInt8(signature >> 8))
+        else { return "?" }
+        return element == .carrier ? "exact sum" : "\(element) \(operation)"
+    }
+
+    /// Bytes of one element of a partial result: in the source, and in the reduce-scatter half on the wire.
     package var partialBytes: Int {
-        switch kind {
-        case .float32: 4
-        case .float64, .carrier: 8
+        switch element {
+        case .bfloat16: 2
+        case .float32, .int32: 4
+        case .float64, .int64, .carrier: 8
         }
     }
 
-    /// Bytes of one element of the sum: in the result, and in the all-gather half on the wire.
+    /// Bytes of one element of the result, and in the all-gather half on the wire.
     package var resultBytes: Int {
-        switch kind {
-        case .float32, .carrier: 4
-        case .float64: 8
-        }
+        element == .carrier ? 4 : partialBytes
     }
 
-    /// partial += own, elementwise.
+    /// partial = partial op own, elementwise.
     func add(_ own: UnsafeRawPointer, to partial: UnsafeMutableRawPointer, count: Int) {
         // SAFETY: the ring gives `count` elements of `partialBytes` at both, which do not overlap.
-        switch kind {
-        case .float32: lockstep_add_f32(partial, own, count)
-        case .float64, .carrier: lockstep_add_f64(partial, own, count)
-        }
+        combine(partial, own, into: partial, count: count)
     }
 
-    /// result = partial + own, elementwise; result may be where own is, if the two have the same element type.
+    /// result = partial op own, elementwise; result may be where own is, if the two have the same element type.
     func finish(_ partial: UnsafeRawPointer, _ own: UnsafeRawPointer, into result: UnsafeMutableRawPointer, count: Int) {
         // SAFETY: the ring gives `count` elements at all three, of the sizes above.
-        switch kind {
-        case .float32: lockstep_finish_f32(result, partial, own, count)
-        case .float64: lockstep_finish_f64(result, partial, own, count)
-        case .carrier: lockstep_finish_carrier(result, partial, own, count)
+        if element == .carrier {
+            lockstep_finish_carrier(result, partial, own, count)
+        } else {
+            combine(partial, own, into: result, count: count)
         }
     }
 
     /// The whole operation in a world of one.
     func finishAlone(_ own: UnsafeRawPointer, into result: UnsafeMutableRawPointer, count: Int) {
-        switch kind {
-        case .float32, .float64:
-            if UnsafeRawPointer(result) != own { result.copyMemory(from: own, byteCount: count * resultBytes) }
-        case .carrier: lockstep_round_carrier(result, own, count)
+        if element == .carrier {
+            lockstep_round_carrier(result, own, count)
+        } else if UnsafeRawPointer(result) != own {
+            result.copyMemory(from: own, byteCount: count * resultBytes)
         }
+    }
+
+    private func combine(
+        _ partial: UnsafeRawPointer, _ own: UnsafeRawPointer, into result: UnsafeMutableRawPointer, count: Int
+    ) {
+        let element = element == .carrier ? Element.float64 : element
+        lockstep_combine(
+            lockstep_element(UInt32(element.rawValue)), lockstep_operation(UInt32(operation.rawValue)), result, partial, own, count)
+    }
+}
+
+/// How the elements of all ranks become one.
+public enum ReduceOperation: UInt8, Sendable, CaseIterable {
+    /// Integers wrap around; floats are added in an order that depends on the number of ranks.
+    case sum = 1
+    /// NaN where any rank has NaN.
+    case max
+    case min
+}
+
+/// A type whose arrays the ring can reduce.
+public protocol RingElement: BitwiseCopyable, Sendable {
+    /// For the ring only.
+    static var ringElement: RingElementType { get }
+}
+
+/// Names a `RingElement` to the ring.
+public struct RingElementType: Sendable {
+    let element: Reduction.Element
+}
+
+extension Float: RingElement { public static var ringElement: RingElementType { .init(element: .float32) } }
+extension Double: RingElement { public static var ringElement: RingElementType { .init(element: .float64) } }
+extension Int32: RingElement { public static var ringElement: RingElementType { .init(element: .int32) } }
+extension Int64: RingElement { public static var ringElement: RingElementType { .init(element: .int64) } }
+extension BFloat16: RingElement { public static var ringElement: RingElementType { .init(element: .bfloat16) } }
+
+/// The upper half of a float32: 8 bits of exponent, 8 of significand. Stored and sent, not calculated with.
+public struct BFloat16: Sendable, Hashable, BitwiseCopyable {
+    public var bitPattern: UInt16
+
+    public init(bitPattern: UInt16) {
+        self.bitPattern = bitPattern
+    }
+
+    /// Rounds to nearest, ties to even; NaN stays NaN.
+    public init(_ value: Float) {
+        var result: UInt16 = 0
+        withUnsafePointer(to: value) { lockstep_to_bf16(&result, $0, 1) }
+        bitPattern = result
+    }
+}
+
+extension Float {
+    /// Exact: every bfloat16 is a float32.
+    public init(_ value: BFloat16) {
+        self.init(bitPattern: UInt32(value.bitPattern) << 16)
     }
 }

@@ -1,3 +1,4 @@
+import CReductionKernels
 import EventLoop
 import Membership
 
@@ -59,19 +60,33 @@ public final class Ring {
 
     // MARK: Operations
 
-    /// Replaces each rank's `values` by their elementwise sum over all ranks, in float32: every rank gets the same bits, which
-    /// depend on the number of ranks.
+    /// Replaces each rank's `values` by their elementwise sum, maximum or minimum over all ranks: every rank gets the same bits.
+    /// A sum of floats depends on the number of ranks; `allReduceExactly` does not.
     ///
     /// The memory is the caller's. On an error it holds nothing of use.
-    public func allReduce(_ values: UnsafeMutableBufferPointer<Float>) throws {
-        guard let base = values.baseAddress else { return try barrier() }
-        try wait(for: submit(.init(reduction: Reduction(.float32), source: base, result: base, count: values.count)))
+    public func allReduce<Element: RingElement>(
+        _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
+    ) throws {
+        let empty = UnsafeMutableRawPointer(bitPattern: 64)!
+        let memory = values.baseAddress.map { UnsafeMutableRawPointer($0) } ?? empty
+        let reduction = Reduction(Element.ringElement.element, operation)
+        try wait(for: submit(.init(reduction: reduction, source: memory, result: memory, count: values.count)))
     }
 
-    /// As above in float64.
-    public func allReduce(_ values: UnsafeMutableBufferPointer<Double>) throws {
+    /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in
+    /// whichever order the ranks stand, and within `Grid.errorBound` and half a unit in the last place of the true sum.
+    ///
+    /// The grid follows from the largest magnitude of all ranks' values, for which they are read once more beforehand. Where any
+    /// value is NaN or infinite, so is the sum there; the other elements are then summed on the coarsest grid.
+    public func allReduceExactly(_ values: UnsafeMutableBufferPointer<Float>) throws {
+        var largest = [Int32(bitPattern: values.baseAddress.map { lockstep_largest_magnitude($0, values.count) } ?? 0)]
+        try largest.withUnsafeMutableBufferPointer { try allReduce($0, .max) }
+        let grid = Grid(containing: UInt32(bitPattern: largest[0]), parts: worldSize)
         guard let base = values.baseAddress else { return try barrier() }
-        try wait(for: submit(.init(reduction: Reduction(.float64), source: base, result: base, count: values.count)))
+        let carriers = UnsafeMutableBufferPointer<Double>.allocate(capacity: values.count)
+        defer { carriers.deallocate() }
+        _ = lockstep_carrier_set(carriers.baseAddress!, base, values.count, grid.magic)
+        try wait(for: startAllReduce(carriers: UnsafeBufferPointer(carriers), into: base))
     }
 
     /// Starts the float32 sum: `result[i]` becomes the sum over all ranks of `values[i]`. Both are the caller's until the ticket has
@@ -121,9 +136,9 @@ public final class Ring {
     /// Returns when every rank has called it.
     public func barrier() throws {
         // One element a rank: every rank's part of the sum goes through every rank.
-        try withUnsafeTemporaryAllocation(of: Float.self, capacity: worldSize) { values in
-            values.initialize(repeating: 1)
-            try wait(for: submit(.init(reduction: Reduction(.float32), source: values.baseAddress!, result: values.baseAddress!, count: worldSize)))
+        try withUnsafeTemporaryAllocation(of: Int32.self, capacity: worldSize) { values in
+            values.initialize(repeating: 0)
+            try allReduce(values)
         }
     }
 

@@ -37,7 +37,7 @@ final class RingDriver: @unchecked Sendable {
     private var connections: RingConnections?
     private var members: [(rank: Int, host: String)] = []
     private var generation: UInt32 = 0
-    private var pendingStreams: RingFormation.Streams?
+    private var verdictTimer: Timer?
 
     /// Joins as soon as the loop runs. On the thread that owns the loop.
     init(
@@ -83,6 +83,7 @@ final class RingDriver: @unchecked Sendable {
         member?.close()
         coordinator?.close()
         wake.close()
+        verdictTimer?.close()
     }
 
     private func memberSays(_ event: Member.Event) {
@@ -117,7 +118,7 @@ final class RingDriver: @unchecked Sendable {
                     rightNeighbour: neighbour((rank + 1) % worldSize), rank: rank, worldSize: worldSize,
                     generation: generation, timeout: timeout,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
-                    failed: { [weak self] in self?.fail($0) })
+                    failed: { [weak self] in self?.connectionFailed($0) })
                 announce()
                 takeSubmissions()
             } catch {
@@ -139,8 +140,21 @@ final class RingDriver: @unchecked Sendable {
         shared.notify { $0.isOver = true }
     }
 
+    /// When a worker dies its neighbours notice first, and their neighbours then lose them: the coordinator saw who was first. It is
+    /// heard before a neighbour is blamed.
+    private func connectionFailed(_ error: CollectiveError) {
+        guard case .peerLost = error, let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) })
+        else { return fail(error) }
+        verdictTimer = timer
+        timer.start(after: RingDriver.verdictTime)
+    }
+
+    /// Well within the 100 ms in which the death of a peer is to be told.
+    private static let verdictTime = Duration.milliseconds(50)
+
     /// The first failure is the one that is told; those that follow come of it.
     private func fail(_ error: any Error) {
+        verdictTimer?.close()
         shared.notify { if $0.failure == nil { $0.failure = error } }
         connections?.close()
     }

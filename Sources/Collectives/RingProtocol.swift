@@ -308,7 +308,7 @@ package final class RingProtocol<Link: RingLink> {
         let header = headers + token * FrameHeader.byteCount
         FrameHeader(
             generation: generation, operation: active.sequence, slice: slice, hop: UInt16(hop),
-            signature: UInt16(reduction.kind.rawValue), payloadBytes: UInt32(body.count),
+            signature: reduction.signature, payloadBytes: UInt32(body.count),
             elementCount: UInt64(active.operation.count)
         ).encode(into: header)
         bytesSent += UInt64(body.count)
@@ -378,14 +378,13 @@ package final class RingProtocol<Link: RingLink> {
 
     private func check(_ header: FrameHeader, against active: Active) throws(CollectiveError) {
         let ours = active.operation
-        guard header.operation == active.sequence, header.signature == UInt16(ours.reduction.kind.rawValue),
+        guard header.operation == active.sequence, header.signature == ours.reduction.signature,
             header.elementCount == UInt64(ours.count)
         else {
-            let theirKind = Reduction.Kind(rawValue: UInt8(truncatingIfNeeded: header.signature)).map { "\($0)" } ?? "?"
             throw .mismatch(
                 rank: (rank + worldSize - 1) % worldSize, operation: header.operation,
-                theirs: "an all-reduce of \(header.elementCount) \(theirKind) elements",
-                ours: "number \(active.sequence), of \(ours.count) \(ours.reduction.kind) elements")
+                theirs: "a \(Reduction.name(ofSignature: header.signature)) of \(header.elementCount) elements",
+                ours: "a \(Reduction.name(ofSignature: ours.reduction.signature)) of \(ours.count) elements as its number \(active.sequence)")
         }
     }
 

@@ -10,7 +10,7 @@ final class OperationMemory {
     let count: Int
     let reduction: Reduction
 
-    init(_ kind: Reduction.Kind, count: Int, inPlace: Bool = false) {
+    init(_ kind: Reduction.Element, count: Int, inPlace: Bool = false) {
         reduction = Reduction(kind)
         self.count = count
         source = .allocate(byteCount: max(8, count * reduction.partialBytes), alignment: 64)
@@ -28,9 +28,9 @@ final class OperationMemory {
 
     func fill(_ value: (Int) -> Int) {
         for index in 0..<count {
-            switch reduction.kind {
+            switch reduction.element {
             case .float32: source.storeBytes(of: Float(value(index)), toByteOffset: index * 4, as: Float.self)
-            case .float64, .carrier: source.storeBytes(of: Double(value(index)), toByteOffset: index * 8, as: Double.self)
+            default: source.storeBytes(of: Double(value(index)), toByteOffset: index * 8, as: Double.self)
             }
         }
     }
@@ -48,7 +48,7 @@ final class OperationMemory {
         (rank + 1) * (index % 97 + 1) + operation
     }
 
-    private func check(worldSize: Int, counts: [Int], kinds: [Reduction.Kind], inPlace: Bool, seed: UInt64) throws {
+    private func check(worldSize: Int, counts: [Int], kinds: [Reduction.Element], inPlace: Bool, seed: UInt64) throws {
         let ring = SimulatedRing(worldSize: worldSize, seed: seed)
         let memories = (0..<worldSize).map { rank in
             counts.enumerated().map { number, count in
