@@ -67,10 +67,18 @@ public final class Ring {
     public func allReduce<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws {
+        try wait(for: startAllReduce(values, operation))
+    }
+
+    /// Starts what `allReduce` does. The memory is the ring's until the ticket has been waited for.
+    public func startAllReduce<Element: RingElement>(
+        _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
+    ) throws -> Ticket {
+        // An operation on nothing is one all the same: it has its number.
         let empty = UnsafeMutableRawPointer(bitPattern: 64)!
         let memory = values.baseAddress.map { UnsafeMutableRawPointer($0) } ?? empty
         let reduction = Reduction(Element.ringElement.element, operation)
-        try wait(for: submit(.init(reduction: reduction, source: memory, result: memory, count: values.count)))
+        return try submit(.init(reduction: reduction, source: memory, result: memory, count: values.count))
     }
 
     /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in

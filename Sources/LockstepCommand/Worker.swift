@@ -4,8 +4,8 @@ import Lockstep
 ///
 /// With `-n` of more than one and no place in a job yet, this process becomes the launcher of that many workers, each of them
 /// this program with the same arguments.
-func asWorker(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws -> Never {
+func asWorker(workers: Int, threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) throws -> Never {
     let environment = try WorkerEnvironment.current()
-    if environment.isAlone, options.workers > 1 { throw ExitStatus(status: try launchSelf(workers: options.workers)) }
-    runWorker(threadsPerWorker: options.threadsPerWorker, body)
+    if environment.isAlone, workers > 1 { throw ExitStatus(status: try launchSelf(workers: workers)) }
+    runWorker(threadsPerWorker: threadsPerWorker, body)
 }
