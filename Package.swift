@@ -54,7 +54,7 @@ let package = Package(
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "Launching", "Lockstep", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "EventLoop", "Launching", "Lockstep", "Membership", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // The README's custom trainer.

@@ -19,16 +19,8 @@ package struct Reduction: Equatable, Sendable {
         self.operation = operation
     }
 
-    /// As a frame's header has it.
-    package var signature: UInt16 { UInt16(element.rawValue) | UInt16(operation.rawValue) << 8 }
-
-    /// "float32 sum", for messages; "?" for a signature that no rank of this build has.
-    package static func name(ofSignature signature: UInt16) -> String {
-        guard let element = Element(rawValue: UInt8(signature & 0xFF)),
-            let operation = ReduceOperation(rawValue: UInt8(signature >> 8))
-        else { return "?" }
-        return element == .carrier ? "exact sum" : "\(element) \(operation)"
-    }
+    /// "float32 sum", for messages.
+    var name: String { element == .carrier ? "exact sum" : "\(element) \(operation)" }
 
     /// Bytes of one element of a partial result: in the source, and in the reduce-scatter half on the wire.
     package var partialBytes: Int {

@@ -7,6 +7,7 @@
 ///     chunk sent      (rank - h - 1) mod n
 ///     chunk received  (rank - h - 2) mod n
 ///
+/// A pattern takes all of these hops or one half of them, and a broadcast is an all-gather in which one rank's chunk is everything.
 /// Hops 0 ..< n - 1 are the reduce-scatter: what is received is added to the rank's own and goes on at the next hop; at hop n - 2
 /// rank r receives chunk r, adds its own and has the sum. Hops n - 1 ..< 2 (n - 1) are the all-gather: the sums go round.
 /// (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009.)
@@ -15,9 +16,21 @@ package struct RingPlan: Equatable, Sendable {
     package let worldSize: Int
     package let count: Int
     package let segmentElements: Int
+    package let pattern: Pattern
 
-    package init(rank: Int, worldSize: Int, count: Int, segmentElements: Int) {
+    /// What the operation is for.
+    package enum Pattern: Equatable, Sendable {
+        case allReduce
+        /// Rank r ends with the sum of chunk r.
+        case reduceScatter
+        /// Rank r begins with chunk r, and ends with all.
+        case allGather
+        case broadcast(root: Int)
+    }
+
+    package init(rank: Int, worldSize: Int, count: Int, segmentElements: Int, pattern: Pattern = .allReduce) {
         precondition(worldSize >= 2 && (0..<worldSize).contains(rank) && count >= 0 && segmentElements >= 1)
+        self.pattern = pattern
         self.rank = rank
         self.worldSize = worldSize
         self.count = count
@@ -26,11 +39,21 @@ package struct RingPlan: Equatable, Sendable {
 
     /// Hops from here on carry finished sums.
     package var firstGatherHop: Int { worldSize - 1 }
-    package var hopCount: Int { 2 * (worldSize - 1) }
+
+    /// The hops that are taken.
+    package var hops: Range<Int> {
+        switch pattern {
+        case .allReduce: 0..<(2 * (worldSize - 1))
+        case .reduceScatter: 0..<firstGatherHop
+        case .allGather, .broadcast: firstGatherHop..<(2 * (worldSize - 1))
+        }
+    }
+
     package var sliceCount: Int { (largestChunk + segmentElements - 1) / segmentElements }
 
     /// Chunks differ by at most one element: the first `count % n` have the one more.
     package func chunk(_ index: Int) -> Range<Int> {
+        if case .broadcast(let root) = pattern { return index == root ? 0..<count : 0..<0 }
         let base = count / worldSize
         let extra = count % worldSize
         let start = index * base + min(index, extra)
@@ -53,7 +76,8 @@ package struct RingPlan: Equatable, Sendable {
     }
 
     private var largestChunk: Int {
-        (count + worldSize - 1) / worldSize
+        if case .broadcast = pattern { return count }
+        return (count + worldSize - 1) / worldSize
     }
 
     /// Hops are fewer than 2 n, so that two turns make the difference positive.

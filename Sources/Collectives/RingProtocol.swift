@@ -33,14 +33,22 @@ package final class RingProtocol<Link: RingLink> {
         case pause
     }
 
-    /// One all-reduce as the caller submits it: memory of the caller's, alive until the operation has ended.
+    /// One operation as the caller submits it: memory of the caller's, alive until the operation has ended.
+    ///
+    /// `source` and `result` are where element 0 of all `count` stands, or would stand: a reduce-scatter writes chunk `rank` of the
+    /// result only, an all-gather reads it there, and a broadcast reads or writes all of it. Those two read no source.
     package struct Operation {
         package var reduction: Reduction
         package var source: UnsafeRawPointer
         package var result: UnsafeMutableRawPointer
         package var count: Int
+        package var pattern: RingPlan.Pattern
 
-        package init(reduction: Reduction, source: UnsafeRawPointer, result: UnsafeMutableRawPointer, count: Int) {
+        package init(
+            reduction: Reduction, source: UnsafeRawPointer, result: UnsafeMutableRawPointer, count: Int,
+            pattern: RingPlan.Pattern = .allReduce
+        ) {
+            self.pattern = pattern
             self.reduction = reduction
             self.source = source
             self.result = result
@@ -139,7 +147,8 @@ package final class RingProtocol<Link: RingLink> {
     package func submit(_ operation: Operation) throws(CollectiveError) {
         precondition(hasRoom, "more than \(operations.count) operations under way")
         let plan = RingPlan(
-            rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation))
+            rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation),
+            pattern: operation.pattern)
         operations[position(submitted)] = Active(
             operation: operation, plan: plan, sequence: submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
         submitted += 1
@@ -158,10 +167,14 @@ package final class RingProtocol<Link: RingLink> {
         if header.slice < slicesStarted {
             return try landingOfStarted(header, hop: hop)
         }
-        // The operation is ahead of this rank's program, or of its window. Only partial sums can be: a sum has ours in it.
-        guard hop < worldSize - 1 else { throw violation("a sum of slice \(header.slice), which has not started here") }
+        // The operation is ahead of this rank's program, or of its window.
         guard header.slice < slicesStarted + UInt64(RingProtocol.window) else {
             throw violation("slice \(header.slice), when \(slicesStarted) is the next")
+        }
+        guard hop < worldSize - 1 else {
+            // What is gathered has no slot; it waits until this rank has said where it belongs.
+            isPaused = true
+            return .pause
         }
         guard Int(header.payloadBytes) <= slotBytes else { throw violation("a segment of \(header.payloadBytes) bytes") }
         let slot = slotIndex(place: place(of: header.slice), hop: hop)
@@ -231,7 +244,7 @@ package final class RingProtocol<Link: RingLink> {
         let reduction = active.operation.reduction
         let segment = segment(received: hop, of: active, slice: places[placeIndex].slice)
         guard hop < worldSize - 1 else {
-            if hop + 1 < active.plan.hopCount { send(placeIndex, active, hop: hop + 1) }
+            if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
             return
         }
         let slot = slotIndex(place: placeIndex, hop: hop)
@@ -245,7 +258,7 @@ package final class RingProtocol<Link: RingLink> {
             reduction.finish(partial, own, into: result, count: segment.count)
             slotStates[slot] = .free
         }
-        send(placeIndex, active, hop: hop + 1)
+        if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
     }
 
     // MARK: Sending
@@ -267,10 +280,10 @@ package final class RingProtocol<Link: RingLink> {
         let placeIndex = place(of: slice)
         let active = operation(at: position(operationToStart))
         var expected = 0
-        for hop in 0..<active.plan.hopCount where !segment(received: hop, of: active, slice: slice).isEmpty { expected += 1 }
+        for hop in active.plan.hops where !segment(received: hop, of: active, slice: slice).isEmpty { expected += 1 }
         places[placeIndex] = Place(
             isBusy: true, slice: slice, operation: position(operationToStart), receivesLeft: expected, writesLeft: 0)
-        send(placeIndex, active, hop: 0)
+        send(placeIndex, active, hop: active.plan.hops.lowerBound)
         for hop in 0..<(worldSize - 1) {
             let slot = slotIndex(place: placeIndex, hop: hop)
             guard case .early = slotStates[slot] else { continue }
@@ -282,6 +295,7 @@ package final class RingProtocol<Link: RingLink> {
             take(placeIndex, hop: hop)
         }
         try finishIfDone(placeIndex)
+        resumeIfPaused()
     }
 
     /// Sends what this rank sends at a hop, if the segment has elements: from the source, from a slot, or from the result.
@@ -304,11 +318,11 @@ package final class RingProtocol<Link: RingLink> {
             body = UnsafeRawBufferPointer(
                 start: active.operation.result + segment.lowerBound * bytes, count: segment.count * bytes)
         }
-        let token = placeIndex * active.plan.hopCount + hop
+        let token = placeIndex * 2 * (worldSize - 1) + hop
         let header = headers + token * FrameHeader.byteCount
         FrameHeader(
             generation: generation, operation: active.sequence, slice: slice, hop: UInt16(hop),
-            signature: reduction.signature, payloadBytes: UInt32(body.count),
+            signature: active.operation.signature, payloadBytes: UInt32(body.count),
             elementCount: UInt64(active.operation.count)
         ).encode(into: header)
         bytesSent += UInt64(body.count)
@@ -333,10 +347,14 @@ package final class RingProtocol<Link: RingLink> {
         operations[places[placeIndex].operation]!.slicesLeft -= 1
         retireOperations()
         try startSlices()
-        if isPaused {
-            isPaused = false
-            link.resume()
-        }
+        resumeIfPaused()
+    }
+
+    /// What could not be taken may find its place now.
+    private func resumeIfPaused() {
+        guard isPaused else { return }
+        isPaused = false
+        link.resume()
     }
 
     private func retireOperations() {
@@ -371,20 +389,21 @@ package final class RingProtocol<Link: RingLink> {
     /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
     private func segmentElements(of operation: Operation) -> Int {
         let bytes = operation.reduction.partialBytes
-        let largestChunk = (operation.count + worldSize - 1) / worldSize
+        var largestChunk = (operation.count + worldSize - 1) / worldSize
+        if case .broadcast = operation.pattern { largestChunk = operation.count }
         let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
         return max(1, min(wanted, slotBytes) / bytes)
     }
 
     private func check(_ header: FrameHeader, against active: Active) throws(CollectiveError) {
         let ours = active.operation
-        guard header.operation == active.sequence, header.signature == ours.reduction.signature,
+        guard header.operation == active.sequence, header.signature == ours.signature,
             header.elementCount == UInt64(ours.count)
         else {
             throw .mismatch(
                 rank: (rank + worldSize - 1) % worldSize, operation: header.operation,
-                theirs: "a \(Reduction.name(ofSignature: header.signature)) of \(header.elementCount) elements",
-                ours: "a \(Reduction.name(ofSignature: ours.reduction.signature)) of \(ours.count) elements as its number \(active.sequence)")
+                theirs: "\(Operation.name(ofSignature: header.signature)) of \(header.elementCount) elements",
+                ours: "\(Operation.name(ofSignature: ours.signature)) of \(ours.count) elements as its number \(active.sequence)")
         }
     }
 

@@ -10,6 +10,9 @@ struct RunCommand: ParsableCommand {
     @Option(name: [.customShort("n"), .long], help: "Workers to start.")
     var workers = 1
 
+    @Option(help: "Directory for a log of each worker's output, rank-N.log.")
+    var logDir: String?
+
     @Argument(parsing: .postTerminator, help: "The program and its arguments.")
     var program: [String] = []
 
@@ -19,9 +22,6 @@ struct RunCommand: ParsableCommand {
     }
 
     func run() throws {
-        throw ExitStatus(status: try launch(program[0], Array(program.dropFirst()), workers: workers))
+        throw ExitStatus(status: try launch(program[0], Array(program.dropFirst()), workers: workers, logDirectory: logDir, marksOutput: true))
     }
 }
-
-func launchSelf(workers: Int) throws -> Int32 { fatalError() }
-func launch(_ p: String, _ a: [String], workers: Int) throws -> Int32 { fatalError() }

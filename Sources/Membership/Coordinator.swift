@@ -13,6 +13,8 @@ package final class Coordinator {
     }
 
     package let address: SocketAddress
+    /// Whether any worker has proved itself yet.
+    package private(set) var hasMetWorkers = false
     private let secret: Secret
     private var roster: Roster
     private var channels: [Roster.Connection: ControlChannel] = [:]
@@ -52,6 +54,11 @@ package final class Coordinator {
         coordinator = self
     }
 
+    /// The process of a rank has ended: for launchers, which see it.
+    package func processEnded(rank: Int) {
+        perform(roster.processEnded(rank: UInt32(rank)))
+    }
+
     /// Stops accepting and closes every connection, after what was sent has left.
     package func close() {
         listener?.close()
@@ -82,6 +89,7 @@ package final class Coordinator {
     }
 
     private func admit(_ stream: TCPStream, _ peer: Introduction) {
+        hasMetWorkers = true
         nextConnection += 1
         let connection = nextConnection
         ranks[connection] = peer.rank

@@ -86,6 +86,13 @@ package struct Roster: ~Copyable {
         }
     }
 
+    /// The process of a rank has ended, as its launcher saw. If it never joined, the ring cannot be formed, and nobody need wait for it.
+    package mutating func processEnded(rank: UInt32) -> [Action] {
+        guard case .gathering = phase, entries[rank] == nil else { return [] }
+        let reason = "rank \(rank) of \(worldSize) ended before it joined"
+        return sorted.flatMap { [.send(.refuse(reason: reason), to: $0.connection), .close($0.connection)] }
+    }
+
     /// The time to join is over.
     package mutating func deadlinePassed(limit: Duration) -> [Action] {
         guard case .gathering = phase else { return [] }

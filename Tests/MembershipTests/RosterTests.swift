@@ -74,6 +74,18 @@ import Wire
         #expect(roster.missing == [1])
     }
 
+    @Test func whoEndsBeforeJoiningIsNotWaitedFor() {
+        var roster = Roster(worldSize: 2)
+        _ = roster.join(1, provenRank: 0, worldSize: 2, member: member(0))
+        #expect(
+            roster.processEnded(rank: 1) == [
+                .send(.refuse(reason: "rank 1 of 2 ended before it joined"), to: 1), .close(1),
+            ])
+        #expect(roster.processEnded(rank: 0) == [], "it has joined; its connection's end tells the rest")
+        var complete = formed()
+        #expect(complete.processEnded(rank: 1) == [])
+    }
+
     @Test func theDeadlineNamesWhoIsMissing() {
         var roster = Roster(worldSize: 3)
         _ = roster.join(1, provenRank: 1, worldSize: 3, member: member(1))
