@@ -9,6 +9,8 @@ public struct CharacterText: Sendable {
     public let training: TokenWindows
     /// Windows of the last 10 %, the same in each epoch.
     public let validation: TokenWindows
+    /// The CRC-32 of the file. Workers, or a run and its checkpoint, whose checksums differ have not got the same data.
+    public let checksum: UInt32
 
     /// - Parameters:
     ///   - file: the path of the text.
@@ -19,13 +21,14 @@ public struct CharacterText: Sendable {
         guard context >= 1, context <= TokenWindows.maximumContext else {
             throw .context(context, limit: TokenWindows.maximumContext)
         }
-        let (tokens, vocabulary) = try CharacterText.read(file)
+        let (tokens, vocabulary, checksum) = try CharacterText.read(file)
         let split = CharacterText.trainingCount(of: tokens.count)
         let needed = CharacterText.neededCount(context: context)
         guard tokens.count >= needed else {
             throw .textTooShort(path: file, characters: tokens.count, context: context, needed: needed)
         }
         self.vocabulary = vocabulary
+        self.checksum = checksum
         training = TokenWindows(tokens: tokens, range: 0..<split, context: context, phases: .drawn(seed: seed))
         validation = TokenWindows(tokens: tokens, range: split..<tokens.count, context: context, phases: .none)
     }
@@ -42,7 +45,9 @@ public struct CharacterText: Sendable {
     }
 
     /// One pass over the file: characters are numbered as they first occur, and renumbered by code point at the end.
-    private static func read(_ path: String) throws(DatasetError) -> (tokens: [UInt16], CharacterVocabulary) {
+    private static func read(_ path: String) throws(DatasetError) -> (
+        tokens: [UInt16], vocabulary: CharacterVocabulary, checksum: UInt32
+    ) {
         let file = try InputFile(path: path)
         var numbers = [Int32](repeating: -1, count: 0x11_0000)
         var scalars: [Unicode.Scalar] = []
@@ -50,11 +55,13 @@ public struct CharacterText: Sendable {
         var reader = UTF8Reader()
         var piece = [UInt8](repeating: 0, count: 1 << 18)
         var offset = 0
+        var checksum: UInt32 = 0
         while true {
             let count = try piece.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
                 try file.read(at: offset, into: UnsafeMutableRawBufferPointer(buffer))
             }
             if count == 0 { break }
+            checksum = Checksum.crc32(piece[..<count], continuing: checksum)
             for index in 0..<count {
                 switch reader.read(piece[index]) {
                 case .incomplete: continue
@@ -80,6 +87,6 @@ public struct CharacterText: Sendable {
         var renumbered = [UInt16](repeating: 0, count: scalars.count)
         for (token, number) in order.enumerated() { renumbered[number] = UInt16(token) }
         for index in tokens.indices { tokens[index] = renumbered[Int(tokens[index])] }
-        return (tokens, CharacterVocabulary(sorted: order.map { scalars[$0] }))
+        return (tokens, CharacterVocabulary(sorted: order.map { scalars[$0] }), checksum)
     }
 }
