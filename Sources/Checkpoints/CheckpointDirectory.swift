@@ -129,7 +129,7 @@ public struct CheckpointDirectory: Sendable {
     }
 
     private func rename(_ old: String, to new: String) throws(CheckpointError) {
-        try fileSystem.call("rename to \(new)", old) { () throws(SystemError) in try fileSystem.rename(old, to: new) }
+        try fileSystem.call("rename", "\(old) to \(new)") { () throws(SystemError) in try fileSystem.rename(old, to: new) }
     }
 
     /// Removes what is older than the newest `keep`, what was replaced, and the remains of dead writers.

@@ -24,7 +24,7 @@ public enum SafetensorsWriter {
             let file = try OutputFile(path: temporary, fileSystem: fileSystem)
             try write(tensors, metadata: metadata, to: file)
             _ = try file.finish()
-            try fileSystem.call("rename to \(path)", temporary) { () throws(SystemError) in
+            try fileSystem.call("rename", "\(temporary) to \(path)") { () throws(SystemError) in
                 try fileSystem.rename(temporary, to: path)
             }
         } catch {

@@ -9,8 +9,7 @@ public struct CharacterText: Sendable {
     public let training: TokenWindows
     /// Windows of the last 10 %, the same in each epoch.
     public let validation: TokenWindows
-
-    /// The CRC-32 of the whole file. Workers, or a run and its checkpoint, whose checksums differ have not got the same text.
+    /// The CRC-32 of the file. Workers, or a run and its checkpoint, whose checksums differ have not got the same data.
     public let checksum: UInt32
 
     /// - Parameters:
@@ -46,7 +45,9 @@ public struct CharacterText: Sendable {
     }
 
     /// One pass over the file: characters are numbered as they first occur, and renumbered by code point at the end.
-    private static func read(_ path: String) throws(DatasetError) -> ([UInt16], CharacterVocabulary, UInt32) {
+    private static func read(_ path: String) throws(DatasetError) -> (
+        tokens: [UInt16], vocabulary: CharacterVocabulary, checksum: UInt32
+    ) {
         let file = try InputFile(path: path)
         var numbers = [Int32](repeating: -1, count: 0x11_0000)
         var scalars: [Unicode.Scalar] = []

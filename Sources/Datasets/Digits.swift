@@ -26,7 +26,7 @@ public struct Digits: Sendable {
     public init() {
         do {
             let text = try ByteStream(name: Digits.name, bytes: PackageResources.digits_csv_gz).read(1 << 20)
-            let rows = text.split(separator: UInt8(ascii: "\n")).map(Digits.row)
+            let rows = Digits.rows(text)
             training = Digits.part(rows.enumerated().filter { !$0.offset.isMultiple(of: Digits.testEvery) }.map(\.element))
             test = Digits.part(rows.enumerated().filter { $0.offset.isMultiple(of: Digits.testEvery) }.map(\.element))
         } catch {
@@ -34,10 +34,25 @@ public struct Digits: Sendable {
         }
     }
 
-    private static func row(_ line: ArraySlice<UInt8>) -> [UInt8] {
-        line.split(separator: UInt8(ascii: ",")).map { field in
-            field.reduce(0) { $0 * 10 + ($1 - UInt8(ascii: "0")) }
+    /// The numbers of each line, which are separated by commas.
+    private static func rows(_ text: [UInt8]) -> [[UInt8]] {
+        var rows: [[UInt8]] = []
+        var row: [UInt8] = []
+        var number: UInt8 = 0
+        for byte in text {
+            switch byte {
+            case UInt8(ascii: ","), UInt8(ascii: "\n"):
+                row.append(number)
+                number = 0
+                if byte == UInt8(ascii: "\n") {
+                    rows.append(row)
+                    row.removeAll(keepingCapacity: true)
+                }
+            default:
+                number = number * 10 + (byte - UInt8(ascii: "0"))
+            }
         }
+        return rows
     }
 
     private static func part(_ rows: [[UInt8]]) -> LabelledImages {

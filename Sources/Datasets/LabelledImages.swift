@@ -44,7 +44,7 @@ public struct LabelledImages: Dataset, Equatable {
     /// The CRC-32 of the pixels followed by the labels. Workers, or a run and its checkpoint, whose checksums differ have
     /// not got the same data. It guards against mistakes, not against malice.
     public var checksum: UInt32 {
-        Checksum.crc32(labels, continuing: Checksum.crc32(pixels))
+        Checksum.crc32(labels[...], continuing: Checksum.crc32(pixels[...]))
     }
 
     /// The given images. Samples have to be in `0 ..< count`; the epoch makes no difference.

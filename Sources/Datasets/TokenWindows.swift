@@ -94,6 +94,6 @@ protocol TokenSource: Sendable {
 
 extension [UInt16]: TokenSource {
     func append(_ range: Range<Int>, to array: inout [Int32]) {
-        for token in self[range] { array.append(Int32(token)) }
+        array.append(contentsOf: self[range].lazy.map { Int32($0) })
     }
 }

@@ -12,13 +12,12 @@ public enum Numerals {
         Decimal(value, digits: digits)?.scientific ?? special(value)
     }
 
-    /// Three significant digits, a space, and k, M, G, T or nothing for the power of a thousand, ready for a unit:
-    /// "14.2 k", "3.00 M", "812 ".
+    /// Three significant digits, and k, M, G or T for the power of a thousand: "14.2 k", "3.00 M", "812".
     public static func scaled(_ value: Double) -> String {
-        guard var decimal = Decimal(value, digits: 3) else { return special(value) + " " }
+        guard var decimal = Decimal(value, digits: 3) else { return special(value) }
         let step = min(max(decimal.exponent, 0) / 3, scales.count - 1)
         decimal.exponent -= 3 * step
-        return "\(decimal.plain) \(scales[step])"
+        return step == 0 ? decimal.plain : "\(decimal.plain) \(scales[step])"
     }
 
     /// A time in the one or two greatest units that matter: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min", "4 d 3 h".

@@ -22,7 +22,7 @@ public struct ProgressLine: Sendable {
             "step \(metrics.step)/\(totalSteps)",
             "loss \(Numerals.significant(metrics.loss, digits: 4))",
             "lr \(Numerals.scientific(metrics.learningRate, digits: 2))",
-            "\(Numerals.scaled(metrics.itemsPerSecond))\(items)/s",
+            "\(Numerals.scaled(metrics.itemsPerSecond)) \(items)/s",
             metrics.worldSize == 1 ? "1 worker" : "\(metrics.worldSize) workers",
         ]
         if let loss = metrics.validationLoss {

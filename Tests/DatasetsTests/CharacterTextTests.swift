@@ -23,6 +23,11 @@ struct CharacterTextTests {
         #expect(try CharacterVocabulary(characters: text.vocabulary.characters) == text.vocabulary)
     }
 
+    @Test func theChecksumIsTheFiles() throws {
+        // Python's zlib.crc32(b"123456789123456789").
+        #expect(try text("123456789123456789", context: 1).checksum == 0x4B83_7AE4)
+    }
+
     @Test func combiningCharactersAndLineEndsStayApart() throws {
         let text = try text("e\u{301}\r\n" + String(repeating: "x", count: 30), context: 1)
         #expect(text.vocabulary.characters == ["\n", "\r", "e", "x", "\u{301}"])

@@ -1,0 +1,45 @@
+import Checkpoints
+import Glibc
+
+/// A directory of its own for one test, which is removed with the last reference.
+final class TemporaryDirectory {
+    let path: String
+
+    init() {
+        var template = Array("/tmp/lockstep-checkpoints-XXXXXX".utf8CString)
+        path = String(cString: mkdtemp(&template)!)
+    }
+
+    deinit {
+        remove(path)
+    }
+
+    /// Writes a file and returns its path.
+    @discardableResult
+    func write(_ name: String, _ bytes: [UInt8]) -> String {
+        let file = "\(path)/\(name)"
+        let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        precondition(bytes.isEmpty || Glibc.write(descriptor, bytes, bytes.count) == bytes.count)
+        close(descriptor)
+        return file
+    }
+
+    func read(_ name: String) -> [UInt8] {
+        let descriptor = open("\(path)/\(name)", O_RDONLY)
+        defer { close(descriptor) }
+        var status = stat()
+        fstat(descriptor, &status)
+        var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+        precondition(Glibc.read(descriptor, &bytes, bytes.count) == bytes.count)
+        return bytes
+    }
+
+    func list(_ name: String) -> [String] {
+        ((try? SystemFileSystem().list("\(path)/\(name)")) ?? []).sorted()
+    }
+
+    private func remove(_ path: String) {
+        for name in (try? SystemFileSystem().list(path)) ?? [] { remove("\(path)/\(name)") }
+        if rmdir(path) != 0 { unlink(path) }
+    }
+}
