@@ -74,11 +74,41 @@ public final class Ring {
     public func startAllReduce<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws -> Ticket {
+        try start(values, Reduction(Element.ringElement.element, operation), .allReduce)
+    }
+
+    private func start<Element>(
+        _ values: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction, _ pattern: RingPlan.Pattern
+    ) throws -> Ticket {
         // An operation on nothing is one all the same: it has its number.
         let empty = UnsafeMutableRawPointer(bitPattern: 64)!
         let memory = values.baseAddress.map { UnsafeMutableRawPointer($0) } ?? empty
-        let reduction = Reduction(Element.ringElement.element, operation)
-        return try submit(.init(reduction: reduction, source: memory, result: memory, count: values.count))
+        return try submit(.init(reduction: reduction, source: memory, result: memory, count: values.count, pattern: pattern))
+    }
+
+    /// The elementwise reduction over all ranks of chunk `rank` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
+    /// `values` stays as it is.
+    public func reduceScatter<Element: RingElement>(
+        _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
+    ) throws {
+        try wait(for: start(values, Reduction(Element.ringElement.element, operation), .reduceScatter))
+    }
+
+    /// Gives every rank all chunks, of which each begins with its own in place: the other half of an all-reduce.
+    public func allGather<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>) throws {
+        try wait(for: start(values, Reduction(Element.ringElement.element), .allGather))
+    }
+
+    /// Gives every rank the elements that rank `root` has.
+    public func broadcast<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>, from root: Int) throws {
+        precondition((0..<worldSize).contains(root), "rank \(root) in a world of \(worldSize)")
+        try wait(for: start(values, Reduction(Element.ringElement.element), .broadcast(root: root)))
+    }
+
+    /// The part of `count` elements that a rank owns: chunks differ by at most one element, the longer ones come first.
+    public func chunk(_ rank: Int, of count: Int) -> Range<Int> {
+        guard worldSize > 1 else { return 0..<count }
+        return RingPlan(rank: self.rank, worldSize: worldSize, count: count, segmentElements: 1).chunk(rank)
     }
 
     /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in
@@ -110,35 +140,6 @@ public final class Ring {
     public func startAllReduce(carriers: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
         guard let base = carriers.baseAddress else { return Ticket(sequence: 0) }
         return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
-    }
-
-    /// Gives every rank the bytes that rank `root` has. On an error the memory holds nothing of use.
-    ///
-    /// Each 32-bit word travels as a float64 to which all ranks but one add zero, at four times the bytes: for state that is
-    /// sent once, not for gradients.
-    public func broadcast(_ bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {
-        precondition((0..<worldSize).contains(root))
-        guard worldSize > 1 else { return }
-        let wordsAtOnce = 1 << 20
-        var words = [Double]()
-        for start in stride(from: 0, to: bytes.count, by: wordsAtOnce * 4) {
-            let part = UnsafeMutableRawBufferPointer(rebasing: bytes[start..<min(start + wordsAtOnce * 4, bytes.count)])
-            words.removeAll(keepingCapacity: true)
-            for offset in stride(from: 0, to: part.count, by: 4) {
-                var word: UInt32 = 0
-                if rank == root {
-                    for index in offset..<min(offset + 4, part.count) { word |= UInt32(part[index]) << UInt32(8 * (index - offset)) }
-                }
-                words.append(Double(word))
-            }
-            try words.withUnsafeMutableBufferPointer { try allReduce($0) }
-            for (number, value) in words.enumerated() {
-                let word = UInt32(value)
-                for index in (number * 4)..<min(number * 4 + 4, part.count) {
-                    part[index] = UInt8(truncatingIfNeeded: word >> UInt32(8 * (index - number * 4)))
-                }
-            }
-        }
     }
 
     /// Returns when every rank has called it.

@@ -41,14 +41,13 @@ extension Trainer {
     public func restore(_ checkpoint: Checkpoint?) throws {
         if let checkpoint { try load(checkpoint) }
         var steps = [Int64(committedSteps)]
-        try broadcast(&steps)
+        try steps.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
         committedSteps = Int(steps[0])
-        try ring.broadcast(UnsafeMutableRawBufferPointer(arena.values), from: 0)
-        for state in stateArenas { try ring.broadcast(UnsafeMutableRawBufferPointer(state), from: 0) }
+        for part in [arena.values] + stateArenas { try ring.broadcast(part, from: 0) }
         guard recipe.reduction == .exact else { return }
         var exponents = (grids ?? []).map { Int32($0.limitExponent) }
         if exponents.isEmpty { exponents = [Int32](repeating: 0, count: arena.parameters.count) }
-        try broadcast(&exponents)
+        try exponents.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
         grids = exponents.map { Grid(limitExponent: Int($0), parts: partsPerStep) }
     }
 
@@ -113,9 +112,5 @@ extension Trainer {
             grids = exponents.map { Grid(limitExponent: Int($0), parts: partsPerStep) }
         }
         committedSteps = checkpoint.manifest.step
-    }
-
-    private func broadcast<Value: FixedWidthInteger>(_ values: inout [Value]) throws {
-        try values.withUnsafeMutableBytes { try ring.broadcast($0, from: 0) }
     }
 }
