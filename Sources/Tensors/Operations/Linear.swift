@@ -51,7 +51,8 @@ extension Tensor {
         return y
     }
 
-    /// Adds the bias to y and applies the activation, in place. Returns what turns y's gradient into that of the linear map.
+    /// Adds the bias to y and applies the activation, in place. Returns what turns y's gradient into that of the
+    /// linear map.
     private func applyActivation(
         _ activation: Activation, to y: Tensor, bias: Parameter?, rows: Int
     ) -> (inout Storage) -> Void {

@@ -1,7 +1,8 @@
 import CTensorKernels
 
 extension Tensor {
-    /// The matrix product op(x) op(other) of two matrices, where op transposes if asked to: (m, k) and (k, n) give (m, n).
+    /// The matrix product op(x) op(other) of two matrices, where op transposes if asked to: (m, k) and (k, n) give
+    /// (m, n).
     public func matrixProduct(_ other: Tensor, transposeSelf: Bool = false, transposeOther: Bool = false) -> Tensor {
         precondition(shape.count == 2 && other.shape.count == 2, "\(shape) and \(other.shape) are not both matrices")
         let (m, k) = transposeSelf ? (shape[1], shape[0]) : (shape[0], shape[1])
