@@ -13,30 +13,30 @@ size_t tensor_attention_scratch(const struct tensor_attention *shape, bool backw
     return backward ? 3 * block : 2 * block;
 }
 
-/// Turns scores of query row `row` into probabilities: softmax over keys 0 ... row, zero up to `width`.
+/// Turns scores of query row `row` into probabilities: softmax over keys 0 ... row, zero up to `width`. All of the width
+/// is worked on, because a whole block of it is faster than a row's own odd length.
 INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
-    size_t n = row + 1, c = 0;
+    for (size_t c = row + 1; c < width; c++) scores[c] = -INFINITY;
     float lanes[LANES];
     for (int l = 0; l < LANES; l++) lanes[l] = -INFINITY;
-    for (; c + LANES <= n; c += LANES)
+    size_t c = 0;
+    for (; c + LANES <= width; c += LANES)
         for (int l = 0; l < LANES; l++) lanes[l] = scores[c + l] > lanes[l] ? scores[c + l] : lanes[l];
-    for (int l = 0; c < n; c++, l++) lanes[l] = scores[c] > lanes[l] ? scores[c] : lanes[l];
+    for (int l = 0; c < width; c++, l++) lanes[l] = scores[c] > lanes[l] ? scores[c] : lanes[l];
     float largest = lanes[0];
     for (int l = 1; l < LANES; l++) largest = lanes[l] > largest ? lanes[l] : largest;
     float shift = scale * largest;
     ELEMENTWISE
-    for (c = 0; c < n; c++) scores[c] = fast_exp(scale * scores[c] - shift);
+    for (c = 0; c < width; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
     float sums[LANES] = {0};
-    for (c = 0; c + LANES <= n; c += LANES)
+    for (c = 0; c + LANES <= width; c += LANES)
         for (int l = 0; l < LANES; l++) sums[l] += scores[c + l];
-    for (int l = 0; c < n; c++, l++) sums[l] += scores[c];
+    for (int l = 0; c < width; c++, l++) sums[l] += scores[c];
     for (int w = LANES / 2; w; w /= 2)
         for (int l = 0; l < w; l++) sums[l] += sums[l + w];
     float inverse = 1 / sums[0];
     ELEMENTWISE
-    for (c = 0; c < n; c++) scores[c] *= inverse;
-    ELEMENTWISE
-    for (c = n; c < width; c++) scores[c] = 0;
+    for (c = 0; c < width; c++) scores[c] *= inverse;
     return shift + fast_log(sums[0]);
 }
 
@@ -48,10 +48,10 @@ CLONED static void softmax_block(float *scores, float *log_sum, size_t first, si
 /// Probabilities again, from scores and the rows' logarithms of the sum.
 CLONED static void recompute_block(float *scores, const float *log_sum, size_t first, size_t last, float scale) {
     for (size_t row = first; row < last; row++, scores += last) {
+        for (size_t c = row + 1; c < last; c++) scores[c] = -INFINITY;
+        float shift = log_sum[row];
         ELEMENTWISE
-        for (size_t c = 0; c <= row; c++) scores[c] = fast_exp(scale * scores[c] - log_sum[row]);
-        ELEMENTWISE
-        for (size_t c = row + 1; c < last; c++) scores[c] = 0;
+        for (size_t c = 0; c < last; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
     }
 }
 

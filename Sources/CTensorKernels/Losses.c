@@ -29,14 +29,14 @@ CLONED double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *
         float sums[LANES] = {0};
         if (gradient) {
             ELEMENTWISE
-            for (c = 0; c < classes; c++) gradient[c] = fast_exp(logits[c] - largest);
+            for (c = 0; c < classes; c++) gradient[c] = fast_exp_small(logits[c] - largest);
             for (c = 0; c + LANES <= classes; c += LANES)
                 for (int l = 0; l < LANES; l++) sums[l] += gradient[c + l];
             for (int l = 0; c < classes; c++, l++) sums[l] += gradient[c];
         } else {
             for (c = 0; c + LANES <= classes; c += LANES)
-                for (int l = 0; l < LANES; l++) sums[l] += fast_exp(logits[c + l] - largest);
-            for (int l = 0; c < classes; c++, l++) sums[l] += fast_exp(logits[c] - largest);
+                for (int l = 0; l < LANES; l++) sums[l] += fast_exp_small(logits[c + l] - largest);
+            for (int l = 0; c < classes; c++, l++) sums[l] += fast_exp_small(logits[c] - largest);
         }
         for (int width = LANES / 2; width; width /= 2)
             for (int l = 0; l < width; l++) sums[l] += sums[l + width];

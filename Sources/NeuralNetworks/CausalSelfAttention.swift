@@ -7,7 +7,8 @@ public struct CausalSelfAttention: Layer {
     public let qkv: Linear
     public let projection: Linear
 
-    /// `dropout` is applied to the probabilities and to the result. Weights are normal with the given deviations, biases zero.
+    /// `dropout` is applied to the probabilities and to the result. Weights are normal with the given deviations,
+    /// biases zero.
     public init(
         embedding: Int, heads: Int, bias: Bool = true, dropout: Float = 0, deviation: Float = 0.02,
         projectionDeviation: Float = 0.02

@@ -3,7 +3,8 @@ import Tensors
 /// The decoder-only transformer of GPT-2: tokens (B, T) to logits (B, T, vocabulary).
 ///
 /// Blocks with layer normalisation first; normal initial weights of deviation 0.02, 0.02 / sqrt(2 layers) for
-/// projections into the residual stream; biases zero. The names of its parameters are stable: checkpoints rely on them.
+/// projections into the residual stream; biases zero. The names of its parameters are stable: checkpoints rely on
+/// them.
 ///
 /// Sources: A. Radford et al., "Language models are unsupervised multitask learners", 2019; A. Karpathy's nanoGPT.
 public struct GPT: Module {

@@ -1,7 +1,8 @@
 import Tensors
 
-/// A model or a part of one: a class or struct whose properties are `Parameter`s, other modules, or arrays, optionals and
-/// dictionaries of these. There is nothing to register and nothing to override: write initialisers and a forward function.
+/// A model or a part of one: a class or struct whose properties are `Parameter`s, other modules, or arrays, optionals
+/// and dictionaries of these. There is nothing to register and nothing to override: write initialisers and a forward
+/// function.
 ///
 ///     struct Classifier: Module {
 ///         let hidden = Linear(784, 128)

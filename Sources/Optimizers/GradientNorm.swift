@@ -2,7 +2,8 @@ import CTensorKernels
 
 /// The global norm of an arena's gradients, in pieces that add up to the same bits however they are shared out.
 ///
-/// Squares are summed in double over fixed blocks of 4096 places of the arena, and the blocks' sums in ascending order.
+/// Squares are summed in double over fixed blocks of 4096 places of the arena, and the blocks' sums in ascending
+/// order.
 public enum GradientNorm {
     /// Places of the arena a block covers. Parts that ranks work on must start at a multiple of it.
     public static let blockSize = 4096
@@ -22,10 +23,12 @@ public enum GradientNorm {
         blockSums.reduce(0, +).squareRoot() * scale
     }
 
-    /// What gradients are multiplied by so that their norm is at most `limit`: PyTorch's `clip_grad_norm_`, min(1, limit / (norm + 1e-6)).
+    /// What gradients are multiplied by so that their norm is at most `limit`: PyTorch's `clip_grad_norm_`, min(1,
+    /// limit / (norm + 1e-6)).
     public static func clipFactor(norm: Double, limit: Double) -> Double { min(1, limit / (norm + 1e-6)) }
 
-    /// The largest magnitude among some gradients; NaN if any of them is NaN, infinity if any is infinite and none NaN.
+    /// The largest magnitude among some gradients; NaN if any of them is NaN, infinity if any is infinite and none
+    /// NaN.
     public static func largestMagnitude(_ gradients: UnsafeBufferPointer<Float>) -> Float {
         gradients.baseAddress.map { tensor_max_magnitude($0, gradients.count) } ?? 0
     }

@@ -5,7 +5,8 @@ import Tensors
 /// Whole arena, bucket or shard: an element's result is the same bits, because it depends on that element's value,
 /// gradient and state only. Where there are zeros in a parameter arena's gaps, zeros stay.
 public protocol Optimizer: Sendable {
-    /// The names of the state arenas it keeps, as a checkpoint stores them: one float an arena element each, zero at first.
+    /// The names of the state arenas it keeps, as a checkpoint stores them: one float an arena element each, zero at
+    /// first.
     var stateNames: [String] { get }
 
     /// Updates one part of the arena in place.
@@ -51,7 +52,8 @@ public struct ArenaPart {
         self.decayRuns = decayRuns
     }
 
-    /// Calls the body for each stretch in which `decays` does not change, with its first element's place within the part.
+    /// Calls the body for each stretch in which `decays` does not change, with its first element's place within the
+    /// part.
     func forEachRun(_ body: (_ first: Int, _ count: Int, _ decays: Bool) -> Void) {
         for run in decayRuns {
             let common = run.range.clamped(to: range)

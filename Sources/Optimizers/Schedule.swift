@@ -3,8 +3,9 @@ import CTensorKernels
 /// The learning rate as a function of the step, from 0: linear warm-up, then constant or a cosine down to a minimum.
 ///
 /// As nanoGPT has it: rate * (step + 1) / (warmup + 1) below `warmupSteps`; then, with a decay that ends at step E,
-/// minimum + (rate - minimum) / 2 * (1 + cos(pi * (step - warmup) / (E - warmup))), and the minimum after E. Every host gets the
-/// same bits: the cosine is not the C library's.
+/// minimum + (rate - minimum) / 2 * (1 + cos(pi * (step - warmup) / (E - warmup))), and the minimum after E. Every
+/// host gets the same bits: the cosine is not the C library's.
+///
 /// Source: I. Loshchilov, F. Hutter, "SGDR", arXiv:1608.03983.
 public struct Schedule: Sendable, Hashable, Codable {
     public enum Decay: Sendable, Hashable, Codable {

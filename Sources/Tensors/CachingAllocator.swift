@@ -38,7 +38,9 @@ final class CachingAllocator {
         if let block = free[classSize]?.popLast() { return block }
         var block: UnsafeMutableRawPointer?
         let status = posix_memalign(&block, Self.alignment, classSize)
-        guard status == 0, let block else { fatalError("out of memory: cannot allocate \(classSize) bytes for a tensor") }
+        guard status == 0, let block else {
+            fatalError("out of memory: cannot allocate \(classSize) bytes for a tensor")
+        }
         reservedBytes += classSize
         systemAllocations += 1
         return block

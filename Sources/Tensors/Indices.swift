@@ -1,4 +1,5 @@
-/// Whole numbers as operations take them: tokens, labels. Row-major and contiguous like a tensor's elements, without gradients.
+/// Whole numbers as operations take them: tokens, labels. Row-major and contiguous like a tensor's elements, without
+/// gradients.
 public final class Indices {
     public let shape: [Int]
     public let tape: Tape

@@ -1,8 +1,8 @@
 /// What a model is trained to make small, as a sum and the weight it is divided by.
 ///
-/// A batch's loss is sum / weight over all its micro-batches. The division happens once, after sums and weights of all
-/// micro-batches have been added up: a mean of means would weigh items of small micro-batches more. `Tape.backward` therefore
-/// gives gradients of the sum.
+/// A batch's loss is sum / weight over all its micro-batches. The division happens once, after sums and weights of
+/// all micro-batches have been added up: a mean of means would weigh items of small micro-batches more.
+/// `Tape.backward` therefore gives gradients of the sum.
 public struct Loss {
     /// One number: the sum of the items' losses.
     public let sum: Tensor

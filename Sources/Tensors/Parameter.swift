@@ -7,7 +7,8 @@ public final class Parameter {
     /// Whether weight decay applies: by default to matrices, not to biases and gains.
     public let decays: Bool
 
-    /// Where it is in the model: the properties' names and array indices on the way to it, `blocks.0.attention.qkv.weight`.
+    /// Where it is in the model: the properties' names and array indices on the way to it,
+    /// `blocks.0.attention.qkv.weight`.
     public private(set) var name = ""
     /// Its position in `ParameterArena.parameters`.
     public private(set) var index = -1

@@ -1,10 +1,10 @@
 /// A model's parameters in one block of memory, and their gradients in another laid out alike, so that accumulation,
 /// reduction and the optimizer are each one pass over contiguous memory.
 ///
-/// Parameters stand in the reverse of the order in which they were registered: that is about the order in which a backward
-/// pass finishes them, so that the gradients that are final form a growing front. Each starts at a multiple of
-/// 64 bytes; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer leaves
-/// zeros there. Confined to one thread at a time.
+/// Parameters stand in the reverse of the order in which they were registered: that is about the order in which a
+/// backward pass finishes them, so that the gradients that are final form a growing front. Each starts at a multiple
+/// of 64 bytes; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer
+/// leaves zeros there. Confined to one thread at a time.
 public final class ParameterArena {
     /// In the order of their offsets.
     public let parameters: [Parameter]
@@ -57,11 +57,15 @@ public final class ParameterArena {
     /// How many numbers training changes: `count` without the gaps.
     public var elementCount: Int { parameters.reduce(0) { $0 + $1.count } }
 
+    func holds(_ parameter: Parameter) -> Bool {
+        parameters.indices.contains(parameter.index) && parameters[parameter.index] === parameter
+    }
+
     /// The parameter of that name, if there is one.
     public subscript(name: String) -> Parameter? { indices[name].map { parameters[$0] } }
 
-    /// The places between which `decays` does not change, in order, covering the whole arena. A gap goes with the parameter
-    /// before it.
+    /// The places between which `decays` does not change, in order, covering the whole arena. A gap goes with the
+    /// parameter before it.
     public var decayRuns: [(range: Range<Int>, decays: Bool)] {
         var runs: [(range: Range<Int>, decays: Bool)] = []
         for parameter in parameters {

@@ -1,5 +1,5 @@
-/// What one forward and backward pass is for. Random numbers are keyed by it, and by nothing else: not by the rank, so
-/// that whichever worker runs a micro-batch draws the same ones.
+/// What one forward and backward pass is for. Random numbers are keyed by it, and by nothing else: not by the rank,
+/// so that whichever worker runs a micro-batch draws the same ones.
 public struct Pass: Sendable, Hashable {
     public var seed: UInt64
     /// The optimizer step, from 0.

@@ -1,6 +1,7 @@
 import CTensorKernels
 
-/// A stream of random numbers named by what it is for: Philox4x32-10, a function of key and counter that keeps no state.
+/// A stream of random numbers named by what it is for: Philox4x32-10, a function of key and counter that keeps no
+/// state.
 ///
 /// Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11.
 package struct RandomStream {

@@ -13,8 +13,8 @@ final class Storage {
 
     deinit { allocator.recycle(bytes, classSize: classSize) }
 
-    // SAFETY: a storage is bound to one element type, Float or Int32, by whoever allocates it, and never rebound while
-    // in use; both are trivial types of the same size.
+    // SAFETY: a storage is bound to one element type, Float or Int32, by whoever allocates it, and never rebound
+    // while in use; both are trivial types of the same size.
     var floats: UnsafeMutablePointer<Float> { bytes.assumingMemoryBound(to: Float.self) }
     var integers: UnsafeMutablePointer<Int32> { bytes.assumingMemoryBound(to: Int32.self) }
 }

@@ -14,7 +14,8 @@ public final class Tape {
     private let arena: ParameterArena?
     private let allocator = CachingAllocator()
     private var steps: [Step] = []
-    /// By parameter index: uses recorded whose backward step has not run, and whether this pass has written a gradient.
+    /// By parameter index: uses recorded whose backward step has not run, and whether this pass has written a
+    /// gradient.
     private var pendingUses: [Int]
     private var hasGradient: [Bool]
     /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
@@ -91,8 +92,8 @@ public final class Tape {
         return Tensor(shape: shape, tape: self, storage: tensor.storage, slot: GradientSlot(count: tensor.count))
     }
 
-    /// The gradient that the last backward pass left with a variable; zeros when it does not depend on it. Taken out: asking again
-    /// gives zeros.
+    /// The gradient that the last backward pass left with a variable; zeros when it does not depend on it. Taken out:
+    /// asking again gives zeros.
     public func gradient(of variable: Tensor) -> [Float] {
         guard let gradient = variable.slot?.take() else { return Array(repeating: 0, count: variable.count) }
         return Array(UnsafeBufferPointer(start: gradient.floats, count: variable.count))
@@ -102,10 +103,10 @@ public final class Tape {
 
     /// Computes the gradient of the loss' sum with respect to every parameter of the arena.
     ///
-    /// Gradients overwrite what was in the arena. `parameterReady` is called exactly once for every parameter, as soon
-    /// as nothing that is still to run can change its gradient, in an order that only the operations recorded decide;
-    /// parameters that the loss does not depend on come with zeros, those never used last. What was recorded is
-    /// used up: activations are given back on the way.
+    /// Gradients overwrite what was in the arena. `parameterReady` is called exactly once for every parameter, as
+    /// soon as nothing that is still to run can change its gradient, in an order that only the operations recorded
+    /// decide; parameters that the loss does not depend on come with zeros, those never used last. What was recorded
+    /// is used up: activations are given back on the way.
     public func backward(from loss: Loss, parameterReady: (Parameter) -> Void = { _ in }) {
         backward(from: loss.sum, parameterReady: parameterReady)
     }
@@ -163,7 +164,8 @@ public final class Tape {
         Storage(byteCount: count * MemoryLayout<Float>.stride, allocator: allocator)
     }
 
-    /// A result that is about to be computed from these operands: with a gradient slot if any of them passes one back.
+    /// A result that is about to be computed from these operands: with a gradient slot if any of them passes one
+    /// back.
     func result(_ shape: [Int], of operands: [Tensor], parameters: [Parameter] = []) -> Tensor {
         result(shape, of: operands, parameters: parameters, storage: allocate(shape.reduce(1, *)))
     }
@@ -180,9 +182,7 @@ public final class Tape {
     func record(_ result: Tensor, parameters: [Parameter] = [], backward: @escaping (inout Storage) -> Void) {
         guard let slot = result.slot else { return }
         for parameter in parameters {
-            precondition(
-                arena.map { $0.parameters.indices.contains(parameter.index) && $0.parameters[parameter.index] === parameter }
-                    ?? false, "parameter \(parameter.name) is not in this tape's arena")
+            precondition(arena?.holds(parameter) == true, "parameter \(parameter.name) is not in this tape's arena")
             pendingUses[parameter.index] += 1
         }
         steps.append(Step(output: slot, parameters: parameters, backward: backward))

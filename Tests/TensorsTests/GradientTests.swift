@@ -32,6 +32,25 @@ import Testing
         }
     }
 
+    /// Shapes whose factors are copied to other strides, and rows that do not fill the last copy: against plain sums.
+    @Test(arguments: [(127, 128, 128), (129, 128, 3), (300, 5, 256), (0, 128, 128)])
+    func weightGradientsOfRoundSizes(_ sizes: (rows: Int, inputs: Int, outputs: Int)) {
+        let weight = Parameter([sizes.outputs, sizes.inputs], .zeros)
+        let tape = Tape(parameters: ParameterArena([("w", weight)], seed: 1))
+        tape.begin(Pass(isTraining: true))
+        let x = pattern(sizes.rows * sizes.inputs), dy = pattern(sizes.rows * sizes.outputs, seed: 2)
+        let input = tape.input(x, [sizes.rows, sizes.inputs])
+        // Used twice, so that the second product adds.
+        let y = input.linear(weight) + input.linear(weight)
+        dy.withUnsafeBufferPointer { tape.backward(from: y, gradient: $0) }
+        for (o, i) in [(0, 0), (sizes.outputs - 1, sizes.inputs - 1), (sizes.outputs / 2, sizes.inputs / 3)] {
+            let expected = (0..<sizes.rows).reduce(0.0) {
+                $0 + 2 * Double(dy[$1 * sizes.outputs + o]) * Double(x[$1 * sizes.inputs + i])
+            }
+            #expect(abs(Double(weight.gradients[o * sizes.inputs + i]) - expected) < 1e-3)
+        }
+    }
+
     @Test(arguments: [(1, 2), (3, 5), (2, 16), (4, 33)], [false, true])
     func layerNormalization(_ sizes: (rows: Int, columns: Int), _ hasBias: Bool) {
         let gain = Parameter([sizes.columns], .uniform(bound: 1))

@@ -20,6 +20,12 @@
 bool tensor_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
                  size_t stride_a, const float *b, size_t stride_b, float beta, float *c, size_t stride_c);
 
+/// c = a^T b, or c += a^T b, all contiguous: a is (k, m), b (k, n), c (m, n). The shape of a weight's gradient, in which k
+/// is long. `scratch` holds as many floats as `tensor_gemm_transposed_scratch` says.
+bool tensor_gemm_transposed(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
+                            float *scratch);
+size_t tensor_gemm_transposed_scratch(size_t m, size_t n, size_t k);
+
 /// Sets the number of threads that matrix products of the calling thread may use. Returns false when the OpenMP
 /// runtime that oneDNN uses cannot be found; its OMP_NUM_THREADS then decides.
 bool tensor_set_threads(int threads);

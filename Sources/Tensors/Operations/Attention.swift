@@ -3,9 +3,9 @@ import CTensorKernels
 extension Tensor {
     /// Causal self-attention: out = dropout(softmax(Q K^T / sqrt(D), keys after the query masked)) V, head by head.
     ///
-    /// The receiver is (B, T, 3C), queries, keys and values side by side, each of `heads` heads of D = C / heads columns;
-    /// the result is (B, T, C). Neither is transposed or copied, and probabilities are not kept: the backward pass computes them
-    /// again from one number a row.
+    /// The receiver is (B, T, 3C), queries, keys and values side by side, each of `heads` heads of D = C / heads
+    /// columns; the result is (B, T, C). Neither is transposed or copied, and probabilities are not kept: the
+    /// backward pass computes them again from one number a row.
     ///
     /// Source: T. Dao et al., "FlashAttention", arXiv:2205.14135, for the recomputation.
     public func causalAttention(heads: Int, dropout: Float = 0) -> Tensor {

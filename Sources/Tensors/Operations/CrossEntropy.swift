@@ -1,9 +1,10 @@
 import CTensorKernels
 
-/// Softmax cross-entropy: the sum over rows of log(sum_c e^logits[r, c]) - logits[r, labels[r]], and the number of rows that count.
+/// Softmax cross-entropy: the sum over rows of log(sum_c e^logits[r, c]) - logits[r, labels[r]], and the number of
+/// rows that count.
 ///
-/// `logits` is (..., V), `labels` has one whole number in 0 ..< V a row, or -1 for a row that does not count. A label outside that
-/// range is a programming error: data is checked where it is read.
+/// `logits` is (..., V), `labels` has one whole number in 0 ..< V a row, or -1 for a row that does not count. A label
+/// outside that range is a programming error: data is checked where it is read.
 public func softmaxCrossEntropy(_ logits: Tensor, _ labels: Indices) -> Loss {
     let (tape, rows, classes) = (logits.tape, logits.rows, logits.columns)
     precondition(labels.tape === tape, "logits and labels belong to different tapes")

@@ -17,11 +17,11 @@ struct Dropping {
 }
 
 extension Tensor {
-    /// While training, zeroes each element with probability `rate` and scales the others by 1 / (1 - rate); at other times
-    /// returns the receiver.
+    /// While training, zeroes each element with probability `rate` and scales the others by 1 / (1 - rate); at other
+    /// times returns the receiver.
     ///
-    /// Which elements is a function of seed, step, micro-batch, the operation's number in the pass and the element's index.
-    /// The backward pass draws the same numbers again instead of keeping them.
+    /// Which elements is a function of seed, step, micro-batch, the operation's number in the pass and the element's
+    /// index. The backward pass draws the same numbers again instead of keeping them.
     ///
     /// Source: N. Srivastava et al., "Dropout", JMLR 15 (2014).
     public func dropout(_ rate: Float) -> Tensor {

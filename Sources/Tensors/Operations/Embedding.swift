@@ -3,8 +3,9 @@ import CTensorKernels
 extension Indices {
     /// Rows of a table: y[..., :] = table[index, :], (..., C) for indices (...) and a table (V, C).
     ///
-    /// With `positions` (P, C), which needs indices (B, T) with T at most P, row t of it is added to position t of every sample
-    /// in the same pass. An index outside 0 ..< V is a programming error: data is checked where it is read.
+    /// With `positions` (P, C), which needs indices (B, T) with T at most P, row t of it is added to position t of
+    /// every sample in the same pass. An index outside 0 ..< V is a programming error: data is checked where it is
+    /// read.
     public func embedded(in table: Parameter, positions: Parameter? = nil) -> Tensor {
         precondition(table.shape.count == 2, "an embedding's table is a matrix, not \(table.shape)")
         let (tape, count, vocabulary, columns) = (tape, count, table.shape[0], table.shape[1])

@@ -29,14 +29,14 @@ extension Tensor {
         let (tape, rows, inputs, outputs) = (tape, rows, weight.shape[1], weight.shape[0])
         let parameters = [weight] + (bias.map { [$0] } ?? [])
         let y = tape.result(shape.dropLast() + [outputs], of: [self], parameters: parameters)
-        multiply(floats, weight.values, into: y.floats, rows, outputs, inputs, transposeB: true)
+        tape.multiply(floats, weight.values, into: y.floats, rows, outputs, inputs, transposeB: true)
         let backwardActivation = applyActivation(activation, to: y, bias: bias, rows: rows)
 
         let (input, inputSlot) = (storage, slot)
         tape.record(y, parameters: parameters) { [unowned tape] dy in
             backwardActivation(&dy)
             let dw = tape.gradientDestination(of: weight)
-            multiply(
+            tape.multiply(
                 dy.floats, input.floats, into: dw.values, outputs, inputs, rows, transposeA: true,
                 accumulate: dw.accumulate)
             if let bias {
@@ -45,13 +45,14 @@ extension Tensor {
             }
             if let inputSlot {
                 let dx = inputSlot.destination(on: tape)
-                multiply(dy.floats, weight.values, into: dx.values, rows, inputs, outputs, accumulate: dx.accumulate)
+                tape.multiply(dy.floats, weight.values, into: dx.values, rows, inputs, outputs, accumulate: dx.accumulate)
             }
         }
         return y
     }
 
-    /// Adds the bias to y and applies the activation, in place. Returns what turns y's gradient into that of the linear map.
+    /// Adds the bias to y and applies the activation, in place. Returns what turns y's gradient into that of the
+    /// linear map.
     private func applyActivation(
         _ activation: Activation, to y: Tensor, bias: Parameter?, rows: Int
     ) -> (inout Storage) -> Void {
@@ -82,14 +83,4 @@ extension Tape {
     func writable(_ gradient: inout Storage, count: Int) -> Storage {
         isKnownUniquelyReferenced(&gradient) ? gradient : allocate(count)
     }
-}
-
-/// c = op(a) op(b), or c += op(a) op(b): op(a) is m x k, op(b) k x n, c m x n, all contiguous.
-func multiply(
-    _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, into c: UnsafeMutablePointer<Float>, _ m: Int,
-    _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false, accumulate: Bool = false
-) {
-    let done = tensor_gemm(
-        transposeA, transposeB, m, n, k, 1, a, transposeA ? m : k, b, transposeB ? k : n, accumulate ? 1 : 0, c, n)
-    guard done else { fatalError("oneDNN refused a matrix product of \(m) x \(k) and \(k) x \(n): out of memory?") }
 }

@@ -1,7 +1,7 @@
 import CTensorKernels
 
-/// Mean squared error: the sum over samples of the mean over a sample's elements of (prediction - target)^2, and the number of
-/// samples. Both are (B, ...); the batch's mean is then PyTorch's `mse_loss`.
+/// Mean squared error: the sum over samples of the mean over a sample's elements of (prediction - target)^2, and the
+/// number of samples. Both are (B, ...); the batch's mean is then PyTorch's `mse_loss`.
 public func meanSquaredError(_ predictions: Tensor, _ targets: Tensor) -> Loss {
     let (tape, count) = (predictions.tape, predictions.count)
     precondition(predictions.shape == targets.shape, "\(predictions.shape) and \(targets.shape) differ")
