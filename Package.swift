@@ -53,7 +53,12 @@ let package = Package(
                 "Launching", "Lockstep", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
-        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
+        // What tests run as processes of their own.
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+        .executableTarget(
+            name: "Probe", dependencies: ["CAllocationCounter", "EventLoop", "Launching"], path: "Tests/Probe"),
+
+        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["Tensors"]),
         .testTarget(name: "CollectivesTests", dependencies: ["Collectives"]),
@@ -62,7 +67,7 @@ let package = Package(
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets"]),
         .testTarget(name: "CheckpointsTests", dependencies: ["Checkpoints"]),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Probe"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,15 @@
+import Glibc
+
+/// What the tests run as a process of its own: `Probe MODE ARGUMENTS`.
+@main
+struct Probe {
+    static func main() throws {
+        let arguments = CommandLine.arguments.dropFirst()
+        switch arguments.first {
+        case "ping": try Ping(arguments: Array(arguments.dropFirst())).run()
+        default:
+            print("usage: Probe ping BYTES ROUNDS SPIN_ITERATIONS")
+            exit(64)
+        }
+    }
+}
