@@ -38,7 +38,8 @@ let package = Package(
                 "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers", "Telemetry",
                 "Tensors",
             ]),
-        .target(name: "Launching", dependencies: ["EventLoop", "Membership", "Wire"]),
+        .target(name: "CGuardian"),
+        .target(name: "Launching", dependencies: ["CGuardian", "EventLoop", "Membership", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
