@@ -42,7 +42,8 @@ let package = Package(
                 "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers", "Telemetry",
                 "Tensors",
             ]),
-        .target(name: "Launching", dependencies: ["EventLoop", "Membership", "Wire"]),
+        .target(name: "CGuardian"),
+        .target(name: "Launching", dependencies: ["CGuardian", "EventLoop", "Membership", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
@@ -54,15 +55,21 @@ let package = Package(
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "EventLoop", "Launching", "Lockstep", "Membership", "Wire", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "EventLoop", "Launching", "Lockstep", "Membership", "Wire",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // The README's custom trainer.
         .executableTarget(name: "Spirals", dependencies: ["Lockstep"]),
 
-        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop"]),
+        // What tests share, and what they run as processes of their own.
         .target(
             name: "TestSupport", dependencies: ["Collectives", "EventLoop", "Membership", "Wire"], path: "Tests/TestSupport"),
+        .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
+        .executableTarget(
+            name: "Probe", dependencies: ["CAllocationCounter", "EventLoop", "Launching"], path: "Tests/Probe"),
+
+        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
@@ -76,7 +83,7 @@ let package = Package(
             resources: [.embedInCode("Resources/golden.safetensors")]),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Probe"]),
     ],
     swiftLanguageModes: [.v6]
 )

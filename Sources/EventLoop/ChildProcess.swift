@@ -139,9 +139,14 @@ package final class ChildProcess: Handle {
         uv_process_kill(process, signal.rawValue)
     }
 
+    /// Whether anything is left in the child's own group. Right at the child's end: what it has started and left behind. The
+    /// group's number cannot be anybody else's for as long as this stays true.
+    package var groupHasMembers: Bool {
+        ownGroup && pid > 1 && (kill(-pid, 0) == 0 || errno == EPERM)
+    }
+
     /// Sends a signal to the child and to everything that it has started and that has not left its group. For children with a
-    /// group of their own. May be sent after the child's end to what it left behind: the number stays taken for as long as
-    /// the group has members, and is free for reuse only after that, so use it right at the end or not at all.
+    /// group of their own. After the child's end only while `groupHasMembers`: a free number may become somebody else's.
     package func signalGroup(_ signal: Signal) {
         loop.preconditionOnThread()
         precondition(ownGroup && pid > 1, "the child is in this process's own group")

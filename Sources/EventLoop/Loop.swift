@@ -36,6 +36,10 @@ package final class Loop: @unchecked Sendable {
         didSet { preconditionOnThread() }
     }
 
+    /// Counts the passes of the loop: events with the same number were found at the same time, and the order in which they are
+    /// delivered says nothing about the order in which they happened.
+    package private(set) var pass: UInt = 0
+
     /// Grows with every event that a handle of this loop delivers; the spin starts again from 0 when it has changed.
     var activity: UInt = 0
 
@@ -134,6 +138,7 @@ package final class Loop: @unchecked Sendable {
         defer { isRunning = false }
         while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
             if spinIterations > 0 && spin() { continue }
+            pass &+= 1
             uv_run(raw, UV_RUN_ONCE)
         }
     }
@@ -147,6 +152,7 @@ package final class Loop: @unchecked Sendable {
         isRunning = true
         defer { isRunning = false }
         let before = activity
+        pass &+= 1
         uv_run(raw, waiting ? UV_RUN_ONCE : UV_RUN_NOWAIT)
         return activity != before
     }
@@ -156,6 +162,7 @@ package final class Loop: @unchecked Sendable {
         let before = activity
         var left = spinIterations
         while left > 0 {
+            pass &+= 1
             uv_run(raw, UV_RUN_NOWAIT)
             if activity != before || stopRequested.load(ordering: .acquiring) { return true }
             left -= 1

@@ -1,0 +1,49 @@
+import EventLoop
+import Glibc
+
+/// Why a run could not be started. No process is left behind when one of these is thrown.
+package enum LaunchError: Error, Equatable, CustomStringConvertible {
+    /// No such file; `searched` is PATH for a bare name, empty for a path.
+    case programNotFound(program: String, searched: String, isInCurrentDirectory: Bool)
+    /// The file is there but may not be executed, or is a directory.
+    case programNotExecutable(path: String)
+    /// The system would not start the worker, for a program that looked right.
+    case workerNotStarted(rank: Int, program: String, code: SystemCode)
+    /// The worker's log file, or its directory, could not be made.
+    case logFile(path: String, code: SystemCode)
+    /// The process that watches over this one could not be forked.
+    case guardian(errno: Int32)
+    /// The event loop, or something on it, could not be made.
+    case loop(LoopError)
+
+    package var description: String {
+        switch self {
+        case .programNotFound(let program, let searched, let isHere) where !searched.isEmpty:
+            "cannot find program \"\(program)\" in PATH (\(searched)); "
+                + (isHere ? "for the file in this directory write ./\(program)" : "give its path, or install it")
+        case .programNotFound(let program, _, _):
+            "cannot find program \"\(program)\": there is no such file; check the path"
+        case .programNotExecutable(let path):
+            "cannot run \"\(path)\": it is not an executable file; make it one (chmod +x), or name the program that runs it"
+        case .workerNotStarted(let rank, let program, .noSuchFile):
+            "cannot start rank \(rank): \"\(program)\" names an interpreter that is not there; check its first line"
+        case .workerNotStarted(let rank, let program, let code):
+            "cannot start rank \(rank) (\"\(program)\"): \(code)"
+        case .logFile(let path, let code):
+            "cannot write log file \"\(path)\": \(code); choose another --log-dir"
+        case .guardian(let errno):
+            "cannot fork the process that guards the workers: \(SystemCode(errno: errno))"
+        case .loop(let error):
+            error.description
+        }
+    }
+
+    /// As a shell reports it: 127 for a program that is not there, 126 for one that cannot be run, else 1.
+    package var status: Int32 {
+        switch self {
+        case .programNotFound: 127
+        case .programNotExecutable, .workerNotStarted: 126
+        default: 1
+        }
+    }
+}

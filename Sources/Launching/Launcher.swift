@@ -1,0 +1,50 @@
+import EventLoop
+import Glibc
+
+/// Starts the workers of one host, passes on their output and the signals, and ends when they all have ended.
+///
+/// The launcher drives a `Supervision` with real processes; what it decides is there. No process stays behind: not when a worker
+/// fails, not when one cannot be started, and, thanks to the `Guardian`, not when the launcher itself is killed.
+package struct Launcher {
+    /// How it all ended.
+    package struct Outcome: Equatable, Sendable {
+        /// 0, or the culprit's status: its own, or 128 + the signal that killed it.
+        package let status: Int32
+        /// The worker that failed first; nil if none did, or if they only did as they were told.
+        package let failure: WorkerFailure?
+
+        package init(status: Int32, failure: WorkerFailure?) {
+            self.status = status
+            self.failure = failure
+        }
+    }
+
+    private let configuration: LaunchConfiguration
+
+    package init(_ configuration: LaunchConfiguration) {
+        self.configuration = configuration
+    }
+
+    /// Runs all workers to their end, on the calling thread.
+    ///
+    /// Takes over SIGINT, SIGTERM and SIGHUP for as long as it runs, those of them that the process was not started with ignored.
+    /// The workers' lines, and the launcher's own about them, are written to the configuration's descriptors. Throws
+    /// `LaunchError`, or what `beforeStart` throws, when the workers could not be started; none is left then.
+    package func run() throws -> Outcome {
+        let path = configuration.environment["PATH"] ?? Environment.current()["PATH"]
+        let program = try ProgramSearch.find(configuration.program, path: path)
+        let firstRank = configuration.firstRank
+        let logs: LogDirectory? =
+            if let directory = configuration.logDirectory {
+                try LogDirectory(directory, ranks: firstRank..<firstRank + configuration.workerCount)
+            } else {
+                nil
+            }
+        // Forked first, while there is nothing yet that it could hold on to.
+        let guardian = try Guardian()
+        let host = try HostRun(configuration, program: program, guardian: guardian, logs: logs)
+        defer { host.close() }
+        try host.start()
+        return try host.finish()
+    }
+}

@@ -1,1 +1,0 @@
-// Launching: the first file of the module.

@@ -1,0 +1,32 @@
+import EventLoop
+import Glibc
+import Testing
+
+/// The executable that the package builds beside its tests.
+private func probePath() throws -> String {
+    var buffer = [UInt8](repeating: 0, count: 4096)
+    let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress!, $0.count) }
+    let executable = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
+    let name = try #require(executable.lastIndex { $0 == "/" })
+    return executable[...name] + "Probe"
+}
+
+/// 4 bytes are over when `write` returns; 4 MB go through the queue and its requests.
+@Test(arguments: [(4, 5000), (4 << 20, 100)])
+func messagesToAndFroAllocateNothing(bytes: Int, rounds: Int) throws {
+    var specification = ChildProcess.Specification(program: try probePath(), arguments: ["ping", "\(bytes)", "\(rounds)", "0"])
+    specification.output = .pipe
+    var output = ""
+    try withLoop { loop in
+        let child = try ChildProcess(loop: loop, specification) { ending in #expect(ending.isSuccess) }
+        let reader = try #require(child.output)
+        reader.received = { output += String(decoding: $0, as: UTF8.self) }
+        reader.ended = { _ in loop.stop() }
+        reader.startReading()
+    }
+    let words = output.split(whereSeparator: \.isWhitespace)
+    try #require(words.count == 6, "\(output)")
+    #expect(words[2...3] == ["allocations", "0"])
+    // The counter works: getting that far took some.
+    #expect(try #require(Int(words[5])) > 10)
+}

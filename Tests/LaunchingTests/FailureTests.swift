@@ -1,0 +1,129 @@
+import EventLoop
+import Glibc
+import Launching
+import Testing
+
+@Test(arguments: [1, 2, 4])
+func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
+    let last = workers - 1
+    let launched = try launch(
+        "if [ $RANK = \(last) ]; then echo went wrong >&2; exit 3; fi; exec sleep 100", workers: workers)
+    let failure = try #require(launched.outcome.failure)
+    #expect(launched.outcome.status == 3)
+    #expect(failure.rank == last && failure.ending == .exited(status: 3) && failure.lastLines == ["went wrong"])
+    #expect(launched.errors.text.contains("lockstep: rank \(last) (pid \(failure.pid)) exited with status 3 after "))
+    #expect(launched.errors.text.contains("; its last lines:\n    went wrong\n"))
+}
+
+@Test func aWorkerKilledByASignalGivesItsNumber() throws {
+    let launched = try launch("[ $RANK = 1 ] && kill -SEGV $$; exec sleep 100", workers: 3)
+    #expect(launched.outcome.status == 128 + SIGSEGV)
+    let failure = try #require(launched.outcome.failure)
+    #expect(failure.rank == 1 && failure.ending == .killed(by: .segmentationFault))
+    #expect(launched.errors.text.contains("was killed by SIGSEGV after "))
+    #expect(launched.errors.text.contains("; it wrote nothing\n"))
+}
+
+@Test func theLastTwentyLinesAreShown() throws {
+    let launched = try launch("i=0; while [ $i -lt 50 ]; do echo out $i; i=$((i+1)); done; exit 1", workers: 1)
+    #expect(launched.outcome.failure?.lastLines == (30..<50).map { "out \($0)" })
+}
+
+@Test func aWorkerThatLostAPeerIsNotToBlame() throws {
+    // Rank 0 ends at once with the status of a lost peer; the rank that is the cause ends a little later.
+    let launched = try launch(
+        "trap '' TERM; if [ $RANK = 0 ]; then exit \(Supervision.peerLostStatus); fi; sleep 0.2; exit 9", workers: 2)
+    #expect(launched.outcome.status == Supervision.peerLostStatus || launched.outcome.status == 9)
+    let alone = try launch("exit \(Supervision.peerLostStatus)", workers: 2)
+    #expect(alone.outcome.status == Supervision.peerLostStatus && alone.outcome.failure != nil)
+}
+
+@Test func aWorkerThatIgnoresSIGTERMIsKilledAfterTheGrace() throws {
+    var pids: [Int32] = []
+    let start = ContinuousClock.now
+    let launched = try launch(
+        "echo $$; [ $RANK = 0 ] && { sleep 0.3; exit 4; }; trap '' TERM; while :; do sleep 1; done", workers: 2
+    ) { $0.limits.graceAfterFailure = .milliseconds(200) }
+    let after = ContinuousClock.now - start
+    pids = launched.output.lines.compactMap { Int32($0.dropFirst(4)) }
+    #expect(pids.count == 2 && allGone(pids, within: .zero))
+    #expect(launched.outcome.status == 4 && launched.outcome.failure?.rank == 0)
+    #expect(after >= .milliseconds(500) && after < .seconds(8))
+    #expect(launched.errors.text.contains("lockstep: killing what did not end when told to: rank 1 (pid \(pids.max()!)"))
+}
+
+@Test func whatAWorkerLeavesBehindIsEnded() throws {
+    // One grandchild holds the output and has to be told; one does not and is killed at the end.
+    let launched = try launch(
+        "sleep 100 & echo $!; sleep 100 >/dev/null 2>&1 & echo $!; exit 0", workers: 2
+    ) { $0.limits.leftovers = .milliseconds(100) }
+    let pids = launched.output.lines.compactMap { Int32($0.dropFirst(4)) }
+    #expect(pids.count == 4 && allGone(pids, within: .seconds(2)))
+    #expect(launched.outcome == Launcher.Outcome(status: 0, failure: nil))
+}
+
+@Test func anOutputHeldFromOutsideTheGroupIsNotWaitedForForEver() throws {
+    let start = ContinuousClock.now
+    let launched = try launch("setsid sleep 30 & echo $!; exit 0", workers: 1) {
+        $0.limits.leftovers = .milliseconds(50)
+        $0.limits.graceAfterFailure = .milliseconds(50)
+        $0.limits.kill = .milliseconds(50)
+    }
+    #expect(launched.outcome.status == 0 && ContinuousClock.now - start < .seconds(10))
+    // It left on purpose, with a session of its own; the test cleans up after itself.
+    if let pid = launched.output.lines.first.flatMap({ Int32($0.dropFirst(4)) }), pid > 1 { kill(pid, SIGKILL) }
+}
+
+@Test func aProgramThatIsMissingIsNamedWithThePlacesSearched() throws {
+    func failure(_ program: String, path: String? = nil) -> LaunchError? {
+        #expect(throws: LaunchError.self) {
+            try launch("", workers: 3) {
+                $0.program = program
+                if let path { $0.environment = ["PATH": path] }
+            }
+        }
+    }
+    let bare = failure("no-such-trainer", path: "/usr/bin:/nowhere")
+    #expect(
+        bare == .programNotFound(program: "no-such-trainer", searched: "/usr/bin:/nowhere", isInCurrentDirectory: false))
+    #expect(bare?.status == 127)
+    #expect(
+        bare?.description
+            == "cannot find program \"no-such-trainer\" in PATH (/usr/bin:/nowhere); give its path, or install it")
+    #expect(failure("./no/such") == .programNotFound(program: "./no/such", searched: "", isInCurrentDirectory: false))
+    #expect(failure("/etc/passwd") == .programNotExecutable(path: "/etc/passwd"))
+    #expect(failure("/usr") == .programNotExecutable(path: "/usr"))
+    #expect(failure("")?.status == 127)
+}
+
+@Test func whatIsStartedBeforeAFailureInStartingIsEnded() throws {
+    // The interpreter is there for rank 0 only: it is a link that rank 0's worker removes.
+    var path = Array("/tmp/lockstep-start-XXXXXX".utf8CString)
+    try #require(mkdtemp(&path) != nil)
+    let directory = String(decoding: path.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let program = directory + "/trainer"
+    defer {
+        unlink(program)
+        rmdir(directory)
+    }
+    let file = try #require(fopen(program, "w"))
+    fputs("#!/no/such/interpreter\n", file)
+    fclose(file)
+    chmod(program, 0o755)
+    let error = #expect(throws: LaunchError.self) { try launch("", workers: 2) { $0.program = program } }
+    #expect(error == .workerNotStarted(rank: 0, program: program, code: .noSuchFile))
+}
+
+@Test func anErrorBeforeTheStartLeavesNothing() throws {
+    struct Refused: Error {}
+    var timer: Timer?
+    #expect(throws: Refused.self) {
+        try launch("echo started", workers: 2) {
+            $0.beforeStart = { loop in
+                timer = try Timer(loop: loop) {}
+                throw Refused()
+            }
+        }
+    }
+    #expect(timer?.isClosed == true)
+}

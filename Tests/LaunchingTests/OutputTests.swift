@@ -1,0 +1,112 @@
+import EventLoop
+import Glibc
+import Launching
+import Synchronization
+import Testing
+
+@Test func linesStayWholeWhenAllWorkersWriteAtOnce() throws {
+    let lines = 5000
+    let script = #"""
+        i=0; while [ $i -lt \#(lines) ]; do
+            printf 'rank %s ' $RANK; echo "line $i of output that is long enough to be torn"
+            echo "error $i of rank $RANK" >&2; i=$((i+1))
+        done
+        """#
+    let launched = try launch(script, workers: 4)
+    #expect(launched.outcome.status == 0)
+    for rank in 0..<4 {
+        let own = launched.output.lines.filter { $0.hasPrefix("[\(rank)] ") }
+        #expect(own == (0..<lines).map { "[\(rank)] rank \(rank) line \($0) of output that is long enough to be torn" })
+        let errors = launched.errors.lines.filter { $0.hasPrefix("[\(rank)] ") }
+        #expect(errors == (0..<lines).map { "[\(rank)] error \($0) of rank \(rank)" })
+    }
+    #expect(launched.output.lines.count == 4 * lines && launched.errors.lines.count == 4 * lines)
+}
+
+@Test func aLastLineWithoutAnEndGetsOne() throws {
+    let launched = try launch("printf a; printf b >&2", workers: 1)
+    #expect(launched.output.text == "[0] a\n" && launched.errors.text == "[0] b\n")
+}
+
+@Test func eachRankHasALogOfItsOwn() throws {
+    var path = Array("/tmp/lockstep-logs-XXXXXX".utf8CString)
+    try #require(mkdtemp(&path) != nil)
+    let directory = String(decoding: path.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let logs = directory + "/a/b"
+    defer {
+        for rank in 0..<2 { unlink("\(logs)/rank-\(rank).log") }
+        for each in [logs, directory + "/a", directory] { rmdir(each) }
+    }
+    let launched = try launch("echo out $RANK; [ $RANK = 0 ] || { echo err >&2; exit 5; }", workers: 2) {
+        $0.logDirectory = logs
+    }
+    func log(_ rank: Int) throws -> [String] {
+        let file = try #require(fopen("\(logs)/rank-\(rank).log", "r"))
+        defer { fclose(file) }
+        var buffer = [UInt8](repeating: 0, count: 1000)
+        let count = fread(&buffer, 1, buffer.count, file)
+        return String(decoding: buffer[..<count], as: UTF8.self).split(separator: "\n").map(String.init)
+    }
+    #expect(try log(0) == ["out 0"])
+    #expect(try log(1).sorted() == ["err", "out 1"])
+    #expect(launched.outcome.failure?.logPath == logs + "/rank-1.log")
+}
+
+@Test func aLogDirectoryThatCannotBeMadeIsNamed() throws {
+    let error = #expect(throws: LaunchError.self) {
+        try launch("exit 0", workers: 2) { $0.logDirectory = "/dev/null/logs" }
+    }
+    #expect(error == .logFile(path: "/dev/null/logs", code: SystemCode(errno: ENOTDIR)))
+}
+
+@Test func aReaderThatHasGoneDoesNotEndTheRun() throws {
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    close(ends[0])
+    defer { close(ends[1]) }
+    let launched = try launch("i=0; while [ $i -lt 1000 ]; do echo $i; i=$((i+1)); done; echo done >&2", workers: 2) {
+        $0.outputDescriptor = ends[1]
+    }
+    #expect(launched.outcome.status == 0)
+    let complaints = launched.errors.lines.filter { $0.hasPrefix("lockstep: ") }
+    #expect(complaints == ["lockstep: output can no longer be written (broken pipe (EPIPE)); the run goes on without it"])
+    #expect(launched.errors.lines.filter { $0.hasSuffix("] done") }.count == 2)
+}
+
+@Test func aReaderThatPausesMakesTheWorkersWaitAndNotTheLauncher() throws {
+    // 16 MB, four times what the launcher holds for a reader, and nobody reads until its loop has ticked a while.
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    let reading = ends[0]
+    let total = 16 << 20
+    let readerLoop = try Loop()
+    let read = Mutex(0)
+    try readerLoop.startThread(name: "slow reader")
+    let errors = try Capture()
+    var ticks = 0
+    var timer: Timer?
+    let launched = try launch(
+        "head -c \(total) /dev/zero | tr '\\0' x | fold -w 1000; echo written >&2", workers: 1
+    ) {
+        $0.outputDescriptor = ends[1]
+        $0.errorDescriptor = errors.descriptor
+        $0.beforeStart = { loop in
+            timer = try Timer(loop: loop) {
+                ticks += 1
+                guard ticks == 20 else { return }
+                #expect(errors.text == "")
+                readerLoop.enqueue {
+                    let reader = try! PipeReader(loop: readerLoop, descriptor: reading, name: "output")
+                    reader.received = { chunk in read.withLock { $0 += chunk.count { $0 == UInt8(ascii: "x") } } }
+                    reader.startReading()
+                }
+            }
+            timer?.start(every: .milliseconds(20))
+            return nil
+        }
+    }
+    close(ends[1])
+    readerLoop.stopAndJoin()
+    #expect(launched.outcome.status == 0 && ticks >= 20 && errors.text == "[0] written\n")
+    #expect(read.withLock { $0 } == total)
+}

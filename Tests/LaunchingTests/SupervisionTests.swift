@@ -1,0 +1,144 @@
+import EventLoop
+import Launching
+import Testing
+
+/// Three workers that have started.
+private func three(_ limits: Supervision.Limits = Supervision.Limits()) -> Supervision {
+    var supervision = Supervision(workerCount: 3, limits: limits)
+    for rank in 0..<3 { #expect(supervision.receive(.started(rank: rank), at: .zero) == []) }
+    return supervision
+}
+
+/// A worker ends, and with it its output.
+extension Supervision {
+    fileprivate mutating func end(_ rank: Int, _ ending: ChildProcess.Ending, at now: Duration) -> [Action] {
+        receive(.exited(rank: rank, ending), at: now) + receive(.outputEnded(rank: rank), at: now)
+    }
+}
+
+private let ok = ChildProcess.Ending.exited(status: 0)
+
+@Test func aRunOfWorkersThatAllEndWellIsWell() {
+    var supervision = three()
+    #expect(supervision.end(1, ok, at: .seconds(1)) == [])
+    #expect(supervision.end(0, ok, at: .seconds(2)) == [])
+    #expect(supervision.nextDeadline == nil)
+    #expect(supervision.end(2, ok, at: .seconds(3)) == [.finish(status: 0)])
+    #expect(supervision.receive(.interrupt, at: .seconds(4)) == [])
+}
+
+@Test func aFailureEndsTheOthersAndIsBlamed() {
+    var supervision = three()
+    let failed = ChildProcess.Ending.exited(status: 3)
+    #expect(
+        supervision.end(1, failed, at: .seconds(1))
+            == [.announce(.terminate, .failure), .signal(rank: 0, .terminate), .signal(rank: 1, .terminate), .signal(rank: 2, .terminate)])
+    #expect(supervision.nextDeadline == .seconds(1) + .milliseconds(50))
+    #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(49)) == [])
+    #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(50)) == [.blame(rank: 1, failed)])
+    // The grace is over for the one that does not end.
+    #expect(supervision.end(0, .killed(by: .terminate), at: .seconds(2)) == [])
+    #expect(supervision.nextDeadline == .seconds(11))
+    #expect(supervision.receive(.tick, at: .seconds(11)) == [.announce(.kill, .graceIsOver), .signal(rank: 2, .kill)])
+    #expect(supervision.end(2, .killed(by: .kill), at: .seconds(11)) == [.finish(status: 3)])
+}
+
+@Test func ofWhatWasSeenTogetherACrashIsToBlame() {
+    var supervision = three()
+    _ = supervision.end(0, .exited(status: 1), at: .seconds(1))
+    _ = supervision.end(2, .killed(by: .segmentationFault), at: .seconds(1))
+    let actions = supervision.end(1, .killed(by: .terminate), at: .seconds(1))
+    #expect(actions == [.blame(rank: 2, .killed(by: .segmentationFault)), .finish(status: 139)])
+}
+
+@Test func ofWhatWasSeenApartTheFirstIsToBlame() {
+    var supervision = three()
+    _ = supervision.end(0, .exited(status: 1), at: .seconds(1))
+    _ = supervision.end(2, .killed(by: .segmentationFault), at: .seconds(1) + .milliseconds(1))
+    #expect(supervision.receive(.tick, at: .seconds(2)) == [.blame(rank: 0, .exited(status: 1))])
+}
+
+@Test func aLostPeerIsToBlameOnlyIfNobodyElseIs() {
+    let lost = ChildProcess.Ending.exited(status: Supervision.peerLostStatus)
+    var supervision = three()
+    // Whoever was told to end and fails is no better a culprit, so the first stays; nobody is blamed before all is known.
+    #expect(supervision.end(0, lost, at: .seconds(1)).count == 4)
+    #expect(supervision.receive(.tick, at: .seconds(2)) == [])
+    #expect(supervision.end(1, .exited(status: 4), at: .seconds(3)) == [])
+    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: Supervision.peerLostStatus)])
+
+    var together = three()
+    _ = together.end(0, lost, at: .seconds(1))
+    #expect(together.receive(.exited(rank: 1, lost), at: .seconds(1)) == [])
+}
+
+@Test func threeInterruptsPressHarderEachTime() {
+    var supervision = three()
+    func told(_ signal: Signal, _ reason: Supervision.Reason = .request) -> [Supervision.Action] {
+        [.announce(signal, reason)] + (0..<3).map { .signal(rank: $0, signal) }
+    }
+    #expect(supervision.receive(.interrupt, at: .seconds(1)) == told(.interrupt))
+    #expect(supervision.nextDeadline == nil)
+    #expect(supervision.receive(.interrupt, at: .seconds(2)) == told(.terminate))
+    #expect(supervision.nextDeadline == .seconds(32))
+    #expect(supervision.receive(.interrupt, at: .seconds(3)) == told(.kill))
+    #expect(supervision.receive(.interrupt, at: .seconds(3)) == [])
+    for rank in 0..<2 { #expect(supervision.end(rank, .killed(by: .kill), at: .seconds(4)) == []) }
+    #expect(supervision.end(2, .killed(by: .kill), at: .seconds(4)) == [.finish(status: 137)])
+}
+
+@Test func afterAnInterruptWorkersMayTakeTheirTimeAndOneThatObeysIsNoFailure() {
+    var supervision = three()
+    _ = supervision.receive(.interrupt, at: .seconds(1))
+    #expect(supervision.end(0, .killed(by: .interrupt), at: .seconds(1)) == [])
+    #expect(supervision.end(1, .exited(status: 130), at: .seconds(1000)) == [])
+    #expect(supervision.end(2, ok, at: .seconds(2000)) == [.finish(status: 130)])
+}
+
+@Test func aFailureAfterAnInterruptIsAFailure() {
+    var supervision = three()
+    _ = supervision.receive(.interrupt, at: .seconds(1))
+    let actions = supervision.end(0, .exited(status: 9), at: .seconds(2))
+    #expect(actions.first == .announce(.terminate, .failure))
+    #expect(supervision.receive(.tick, at: .seconds(3)) == [.blame(rank: 0, .exited(status: 9))])
+}
+
+@Test func twoRequestsToTerminateKill() {
+    var supervision = three()
+    #expect(supervision.receive(.terminate, at: .seconds(1)).first == .announce(.terminate, .request))
+    #expect(supervision.receive(.terminate, at: .seconds(2)).first == .announce(.kill, .request))
+}
+
+@Test func whatCannotBeKilledIsGivenUp() {
+    var supervision = three()
+    _ = supervision.receive(.terminate, at: .seconds(1))
+    _ = supervision.receive(.tick, at: .seconds(31))
+    _ = supervision.end(0, .killed(by: .kill), at: .seconds(31))
+    // One has ended, but something outside its group holds its output.
+    _ = supervision.receive(.exited(rank: 1, .killed(by: .kill)), at: .seconds(31))
+    #expect(supervision.nextDeadline == .seconds(36))
+    #expect(
+        supervision.receive(.tick, at: .seconds(36))
+            == [.closeOutput(rank: 1), .closeOutput(rank: 2), .abandon(ranks: [2]), .finish(status: 137)])
+}
+
+@Test func aWorkerThatCouldNotBeStartedEndsThoseThatWere() {
+    var supervision = Supervision(workerCount: 3)
+    _ = supervision.receive(.started(rank: 0), at: .zero)
+    #expect(supervision.receive(.startFailed, at: .zero) == [.announce(.kill, .failure), .signal(rank: 0, .kill)])
+    #expect(supervision.end(0, .killed(by: .kill), at: .zero) == [.finish(status: 1)])
+    var first = Supervision(workerCount: 2)
+    #expect(first.receive(.startFailed, at: .zero) == [.finish(status: 1)])
+}
+
+@Test func whatAnEndedWorkerLeavesBehindIsPressedToo() {
+    var supervision = Supervision(workerCount: 2)
+    for rank in 0..<2 { _ = supervision.receive(.started(rank: rank), at: .zero) }
+    #expect(supervision.receive(.exited(rank: 0, ok), at: .seconds(1)) == [])
+    #expect(supervision.nextDeadline == .milliseconds(1500))
+    #expect(supervision.receive(.tick, at: .milliseconds(1500)) == [.signal(rank: 0, .terminate)])
+    #expect(supervision.receive(.tick, at: .milliseconds(11_500)) == [.signal(rank: 0, .kill)])
+    #expect(supervision.receive(.tick, at: .milliseconds(16_500)) == [.closeOutput(rank: 0)])
+    #expect(supervision.nextDeadline == nil)
+    #expect(supervision.end(1, ok, at: .seconds(20)) == [.finish(status: 0)])
+}

@@ -1,0 +1,16 @@
+import Glibc
+
+/// What the tests run as a process of its own: `Probe MODE ARGUMENTS`.
+@main
+struct Probe {
+    static func main() throws {
+        let arguments = CommandLine.arguments.dropFirst()
+        switch arguments.first {
+        case "ping": try Ping(arguments: Array(arguments.dropFirst())).run()
+        case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
+        default:
+            print("usage: Probe ping BYTES ROUNDS SPIN_ITERATIONS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            exit(64)
+        }
+    }
+}
