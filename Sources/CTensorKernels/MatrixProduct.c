@@ -1,4 +1,4 @@
-// The only file that calls oneDNN. dnnl_sgemm keeps its signature in oneDNN 2 and 3; on CPUs of the AVX2 and AVX-512
+// Matrix products by oneDNN. dnnl_sgemm keeps its signature in oneDNN 2 and 3; on CPUs of the AVX2 and AVX-512
 // kinds it is the kernel that the matmul primitive runs for float32 as well, without the primitive's call overhead.
 #define _GNU_SOURCE
 #include "Kernel.h"

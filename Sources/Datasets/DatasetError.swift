@@ -26,6 +26,8 @@ public enum DatasetError: Error, Sendable, Equatable {
     case inconsistentImages(path: String, height: Int, width: Int, otherPath: String, otherHeight: Int, otherWidth: Int)
     /// A label is not a class. `index` is the label's number in the file, from 0.
     case labelOutOfRange(path: String, index: Int, label: Int, classes: Int)
+    /// The file is empty or does not consist of whole records of so many bytes. `found` is its size after decompression.
+    case brokenRecords(path: String, recordBytes: Int, found: Int)
     /// The text stops being UTF-8 at `byteOffset`.
     case invalidUTF8(path: String, byteOffset: Int)
     /// The text does not fill one training and one validation window.
@@ -68,6 +70,8 @@ extension DatasetError: CustomStringConvertible {
             return "\(path) has images of \(height)x\(width) but \(otherPath) of \(otherHeight)x\(otherWidth)"
         case .labelOutOfRange(let path, let index, let label, let classes):
             return "\(path): label \(index) is \(label), but the classes are 0 to \(classes - 1)"
+        case .brokenRecords(let path, let recordBytes, let found):
+            return "\(path) has \(found) bytes, which are not one or more records of \(recordBytes); fetch it again"
         case .invalidUTF8(let path, let byteOffset):
             return "\(path) is not UTF-8 text: the byte at offset \(byteOffset) is wrong; convert it to UTF-8"
         case .textTooShort(let path, let characters, let context, let needed):

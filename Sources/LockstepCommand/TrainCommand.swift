@@ -1,61 +1,21 @@
 import ArgumentParser
 import Lockstep
 
-/// `lockstep train digits|mnist|text`.
+/// `lockstep train digits|mnist|cifar10|text`.
 struct TrainCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "train", abstract: "Trains a built-in task on this host, or as one worker of a job.",
         discussion: """
             lockstep train digits -n 4
-            lockstep train mnist --data DIR -n 4 --hidden 128
+            lockstep train mnist --data DIR -n 4 --model cnn
+            lockstep train cifar10 --data DIR -n 4 --blocks 3
             lockstep train text --data FILE -n 2 --steps 2000 --out RUN --checkpoint-every 500
             lockstep train text --data FILE -n 3 --steps 4000 --out RUN --resume
 
             On several hosts, on each: RANK=0 WORLD_SIZE=2 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 LOCKSTEP_SECRET=... \
             lockstep train digits
             """,
-        subcommands: [TrainDigits.self, TrainMNIST.self, TrainText.self])
-}
-
-struct TrainDigits: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "digits", abstract: "Handwritten digits, 8x8, embedded in this program: no data needed.")
-
-    @OptionGroup var model: ImageModelOptions
-    @OptionGroup var options: TrainingOptions
-
-    func run() throws {
-        let defaults = TaskDefaults(
-            length: .epochs(60), globalBatch: 64, microBatch: 8, learningRate: 0.1, optimizer: .sgd, decay: .cosine, dropout: 0.4)
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
-            let digits = Digits()
-            let task = ImageTask(
-                name: "digits", training: digits.training, test: digits.test, hidden: model.hidden?.sizes ?? [256])
-            try task.run(options, defaults, ring)
-        }
-    }
-}
-
-struct TrainMNIST: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "mnist", abstract: "Images in MNIST's IDX files, with or without .gz.")
-
-    @Option(help: "Directory with train-images-idx3-ubyte and the other three files.")
-    var data: String
-
-    @OptionGroup var model: ImageModelOptions
-    @OptionGroup var options: TrainingOptions
-
-    func run() throws {
-        let defaults = TaskDefaults(
-            length: .epochs(10), globalBatch: 128, microBatch: 32, learningRate: 0.1, optimizer: .sgd, decay: .cosine)
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
-            let mnist = try MNIST(directory: data)
-            let task = ImageTask(
-                name: "mnist", training: mnist.training, test: mnist.test, hidden: model.hidden?.sizes ?? [512, 512])
-            try task.run(options, defaults, ring)
-        }
-    }
+        subcommands: [TrainDigits.self, TrainMNIST.self, TrainCIFAR10.self, TrainText.self])
 }
 
 struct TrainText: ParsableCommand {
@@ -102,27 +62,4 @@ struct TrainText: ParsableCommand {
             try TextTask(text: text, configuration: configuration).run(options, defaults, ring)
         }
     }
-}
-
-struct ImageModelOptions: ParsableArguments {
-    enum Kind: String, ExpressibleByArgument, CaseIterable {
-        case mlp
-    }
-
-    struct Sizes: ExpressibleByArgument {
-        let sizes: [Int]
-
-        init?(argument: String) {
-            let parts = argument.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
-            let sizes = parts.compactMap { $0 }
-            guard !sizes.isEmpty, sizes.count == parts.count, sizes.allSatisfy({ $0 >= 1 && $0 <= 1 << 20 }) else { return nil }
-            self.sizes = sizes
-        }
-    }
-
-    @Option(help: "mlp: layers of --hidden units with ReLU.")
-    var model = Kind.mlp
-
-    @Option(help: "Units of the hidden layers, as 512,512.")
-    var hidden: Sizes?
 }

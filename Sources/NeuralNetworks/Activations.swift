@@ -1,6 +1,11 @@
 import Tensors
 
-/// A layer without parameters that a `Linear` before it can take into its own pass over memory.
+/// A layer that can apply an activation to its result while it is at hand.
+protocol FusingLayer: Layer {
+    func callAsFunction(_ input: Tensor, activation: Activation) -> Tensor
+}
+
+/// A layer without parameters that a `FusingLayer` before it can take into its own pass over memory.
 protocol ActivationLayer: Layer {
     var activation: Activation { get }
 }

@@ -1,7 +1,7 @@
 import Tensors
 
 /// y = x W^T + b, with W (outputs, inputs) as PyTorch stores it.
-public struct Linear: Layer {
+public struct Linear: Layer, FusingLayer {
     public let weight: Parameter
     public let bias: Parameter?
 

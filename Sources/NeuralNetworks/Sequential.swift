@@ -1,6 +1,6 @@
 import Tensors
 
-/// Layers one after the other. An activation that follows a `Linear` runs in the same pass over memory.
+/// Layers one after the other. An activation that follows a layer which can take it in runs in the same pass over memory.
 public struct Sequential: Layer {
     public let layers: [any Layer]
 
@@ -12,8 +12,8 @@ public struct Sequential: Layer {
         var index = 0
         while index < layers.count {
             let next = index + 1 < layers.count ? layers[index + 1] as? any ActivationLayer : nil
-            if let linear = layers[index] as? Linear, let next {
-                x = linear(x, activation: next.activation)
+            if let fusing = layers[index] as? any FusingLayer, let next {
+                x = fusing(x, activation: next.activation)
                 index += 2
             } else {
                 x = layers[index](x)

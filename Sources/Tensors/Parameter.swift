@@ -1,4 +1,5 @@
-/// A tensor that training changes. A layer creates it with its shape and first values; a `ParameterArena` then gives
+/// A tensor that training changes. Most follow their gradient; a statistic, such as the average mean of a batch normalisation,
+/// follows what passes observe instead. A layer creates it with its shape and first values; a `ParameterArena` then gives
 /// it a name and memory. A parameter that two layers share is one parameter, found once.
 public final class Parameter {
     public let shape: [Int]
@@ -6,6 +7,8 @@ public final class Parameter {
     public let initialization: Initialization
     /// Whether weight decay applies: by default to matrices, not to biases and gains.
     public let decays: Bool
+    /// What part of the way to the newest observation a statistic goes in a step; nil for what an optimizer changes.
+    public let statisticMomentum: Float?
 
     /// Where it is in the model: the properties' names and array indices on the way to it,
     /// `blocks.0.attention.qkv.weight`.
@@ -23,7 +26,25 @@ public final class Parameter {
         self.count = shape.reduce(1, *)
         self.initialization = initialization
         self.decays = decays ?? (shape.count >= 2)
+        statisticMomentum = nil
     }
+
+    /// A statistic: a running average of what passes observe. Its place among the gradients carries the observation, times the
+    /// pass's weight, so that the means over a step's micro-batches are exact sums like everything else; the optimizer, decay and
+    /// gradient norms leave it alone. Checkpoints keep it among the weights.
+    ///
+    /// - Parameter momentum: average += momentum * (mean observation of the step - average).
+    public init(statistic shape: [Int], _ initialization: Initialization, momentum: Float) {
+        precondition(shape.allSatisfy { $0 >= 0 }, "a parameter's dimensions are not negative: \(shape)")
+        precondition(momentum >= 0 && momentum <= 1, "a statistic's momentum of \(momentum)")
+        self.shape = shape
+        self.count = shape.reduce(1, *)
+        self.initialization = initialization
+        decays = false
+        statisticMomentum = momentum
+    }
+
+    public var isStatistic: Bool { statisticMomentum != nil }
 
     /// Its elements' places in the arena.
     public var range: Range<Int> { offset..<offset + count }

@@ -1,15 +1,19 @@
+import CTensorKernels
+
 /// A model's parameters in one block of memory, and their gradients in another laid out alike, so that accumulation,
 /// reduction and the optimizer are each one pass over contiguous memory.
 ///
 /// Parameters stand in the reverse of the order in which they were registered: that is about the order in which a
 /// backward pass finishes them, so that the gradients that are final form a growing front. Each starts at a multiple
-/// of 64 bytes; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer
+/// of 64 bytes; statistics (`Parameter.isStatistic`) stand behind all others; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer
 /// leaves zeros there. Confined to one thread at a time.
 public final class ParameterArena {
     /// In the order of their offsets.
     public let parameters: [Parameter]
     /// Floats in each block, gaps included: a multiple of 16.
     public let count: Int
+    /// The part that an optimizer changes: all but the statistics.
+    public let trainedRange: Range<Int>
     private let memory: ArenaMemory
     private let indices: [String: Int]
 
@@ -21,20 +25,24 @@ public final class ParameterArena {
     public init(_ registered: [(name: String, parameter: Parameter)], seed: UInt64) {
         var seen: Set<ObjectIdentifier> = []
         let unique = registered.filter { seen.insert(ObjectIdentifier($0.parameter)).inserted }
+        let ordered = unique.reversed().filter { !$0.parameter.isStatistic } + unique.reversed().filter(\.parameter.isStatistic)
         var offset = 0
         var offsets: [Int] = []
-        for (_, parameter) in unique.reversed() {
+        var trainedEnd = 0
+        for (_, parameter) in ordered {
             offsets.append(offset)
             offset += (parameter.count + Self.granule - 1) / Self.granule * Self.granule
+            if !parameter.isStatistic { trainedEnd = offset }
         }
         let memory = ArenaMemory(count: offset)
         var indices: [String: Int] = [:]
-        for (index, (name, parameter)) in unique.reversed().enumerated() {
+        for (index, (name, parameter)) in ordered.enumerated() {
             precondition(indices.updateValue(index, forKey: name) == nil, "two parameters are called \(name)")
             parameter.bind(name: name, index: index, offset: offsets[index], memory: memory)
         }
-        self.parameters = unique.reversed().map(\.parameter)
+        self.parameters = ordered.map(\.parameter)
         self.count = offset
+        self.trainedRange = 0..<trainedEnd
         self.memory = memory
         self.indices = indices
         initialize(seed: seed)
@@ -54,8 +62,18 @@ public final class ParameterArena {
     /// All gradients, valid as long as the arena.
     public var gradients: UnsafeMutableBufferPointer<Float> { .init(start: memory.gradients, count: count) }
 
-    /// How many numbers training changes: `count` without the gaps.
-    public var elementCount: Int { parameters.reduce(0) { $0 + $1.count } }
+    /// How many numbers an optimizer changes: `count` without gaps and statistics.
+    public var elementCount: Int { parameters.reduce(0) { $0 + ($1.isStatistic ? 0 : $1.count) } }
+
+    /// Moves every statistic towards what this step observed, which stands among the gradients.
+    ///
+    /// - Parameter scale: what makes a mean of a sum over micro-batches: 1 / their weight.
+    public func updateStatistics(scale: Float) {
+        for parameter in parameters {
+            guard let momentum = parameter.statisticMomentum else { continue }
+            tensor_move_average(parameter.values, parameter.gradients, scale, momentum, parameter.count)
+        }
+    }
 
     func holds(_ parameter: Parameter) -> Bool {
         parameters.indices.contains(parameter.index) && parameters[parameter.index] === parameter

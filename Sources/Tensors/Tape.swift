@@ -20,6 +20,9 @@ public final class Tape {
     private var hasGradient: [Bool]
     /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
     private var randomOperations: UInt32 = 0
+    private var convolutions: [ConvolutionPlan.Shape: ConvolutionPlan] = [:]
+    /// The weight of the loss whose backward pass runs: what statistics are multiplied by.
+    private(set) var statisticsWeight: Float = 1
 
     /// What one recorded operation needs to run backward.
     private struct Step {
@@ -108,6 +111,8 @@ public final class Tape {
     /// decide; parameters that the loss does not depend on come with zeros, those never used last. What was recorded
     /// is used up: activations are given back on the way.
     public func backward(from loss: Loss, parameterReady: (Parameter) -> Void = { _ in }) {
+        statisticsWeight = Float(loss.weight)
+        defer { statisticsWeight = 1 }
         backward(from: loss.sum, parameterReady: parameterReady)
     }
 
@@ -192,6 +197,14 @@ public final class Tape {
     func gradientDestination(of parameter: Parameter) -> (values: UnsafeMutablePointer<Float>, accumulate: Bool) {
         defer { hasGradient[parameter.index] = true }
         return (parameter.gradients, hasGradient[parameter.index])
+    }
+
+    /// The primitives of a convolution: made for the first use of a shape.
+    func convolution(_ shape: ConvolutionPlan.Shape) -> ConvolutionPlan {
+        if let known = convolutions[shape] { return known }
+        let plan = ConvolutionPlan(shape)
+        convolutions[shape] = plan
+        return plan
     }
 
     /// The random numbers of the next operation that draws some.

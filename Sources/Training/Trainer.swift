@@ -188,7 +188,8 @@ public final class Trainer<Data: Dataset> {
 
     /// The optimizer step, from the sums that every rank has. Gives the gradient's norm before clipping.
     private func commit(_ control: StepControl) -> Double {
-        let gradients = UnsafeBufferPointer(arena.gradients)
+        let trained = arena.trainedRange
+        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[trained])
         let norm = GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
         let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: norm, limit: $0) } ?? 1
         if let current = grids {
@@ -199,13 +200,14 @@ public final class Trainer<Data: Dataset> {
             }
         }
         let part = ArenaPart(
-            range: 0..<arena.count, values: arena.values.baseAddress!, gradients: gradients.baseAddress!,
+            range: trained, values: arena.values.baseAddress!, gradients: arena.gradients.baseAddress!,
             state: stateArenas.map { $0.baseAddress! }, decayRuns: arena.decayRuns)
         optimizer.update(
             part,
             with: OptimizerStep(
                 number: committedSteps + 1, learningRate: recipe.schedule.learningRate(atStep: committedSteps),
                 gradientScale: Float(clip / control.weight)))
+        arena.updateStatistics(scale: Float(1 / control.weight))
         committedSteps += 1
         return norm
     }

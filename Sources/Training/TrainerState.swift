@@ -72,7 +72,7 @@ extension Trainer {
     private func withOptimizerState<Result>(_ body: ([StoredTensor]) throws -> Result) rethrows -> Result {
         var tensors: [StoredTensor] = []
         for (name, state) in zip(optimizer.stateNames, stateArenas) {
-            for parameter in arena.parameters {
+            for parameter in arena.parameters where !parameter.isStatistic {
                 tensors.append(
                     StoredTensor(
                         name: "\(name).\(parameter.name)", type: .float32, shape: parameter.shape,
@@ -100,7 +100,7 @@ extension Trainer {
         }
         for parameter in arena.parameters {
             try stored.read(parameter.name, into: UnsafeMutableRawBufferPointer(start: parameter.values, count: parameter.count * 4))
-            for (name, memory) in zip(optimizer.stateNames, stateArenas) {
+            for (name, memory) in zip(optimizer.stateNames, stateArenas) where !parameter.isStatistic {
                 try state.read(
                     "\(name).\(parameter.name)",
                     into: UnsafeMutableRawBufferPointer(start: memory.baseAddress! + parameter.offset, count: parameter.count * 4))

@@ -15,7 +15,7 @@ import Testing
     }
 
     private func setWeights(of arena: ParameterArena) {
-        for parameter in arena.parameters {
+        for parameter in arena.parameters where !parameter.isStatistic {
             let norm = parameter.name.contains("orm.weight")
             let values = pattern(parameter.count, parameter.name, norm ? 0.1 : 0.35, norm ? 1 : 0)
             parameter.values.update(from: values, count: parameter.count)
@@ -43,10 +43,11 @@ import Testing
             norms.append(GradientNorm.norm(blockSums: sums, scale: scale))
             if let clip { scale *= GradientNorm.clipFactor(norm: norms[step], limit: clip) }
             let part = ArenaPart(
-                range: 0..<arena.count, values: arena.values.baseAddress!, gradients: arena.gradients.baseAddress!,
+                range: arena.trainedRange, values: arena.values.baseAddress!, gradients: arena.gradients.baseAddress!,
                 state: state, decayRuns: arena.decayRuns)
             optimizer.update(
                 part, with: OptimizerStep(number: step + 1, learningRate: learningRate, gradientScale: Float(scale)))
+            arena.updateStatistics(scale: Float(1 / loss.weight))
         }
         return (losses, norms)
     }
@@ -96,5 +97,48 @@ import Testing
         let (losses, norms) = gpt(true, false, .tanh)
         expect(losses, Golden.fullGPTLosses, within: 1e-4)
         expect(norms, Golden.fullGPTNorms, within: 1e-3)
+    }
+
+    private func images(_ tape: Tape, _ step: Int, _ count: Int, _ channels: Int, _ height: Int, _ width: Int) -> Tensor {
+        let pixels = pattern(count * channels * height * width, "images \(step % 2)", 1)
+        return tape.input(pixels, [count, channels * height * width])
+            .channelsLast(channels: channels, height: height, width: width)
+    }
+
+    @Test func cnn() {
+        let model = CNN(
+            CNN.Configuration(
+                channels: 2, height: 8, width: 12, classes: 5, firstChannels: 5, secondChannels: 7, hidden: 16))
+        let (losses, _) = train(ParameterArena(model, seed: 0), SGD(momentum: 0.9), learningRate: 0.05, clip: nil) {
+            tape, step in
+            let labels = tape.indices((0..<6).map { Int32(($0 * 3 + step % 2) % 5) }, [6])
+            return softmaxCrossEntropy(model(images(tape, step, 6, 2, 8, 12)), labels)
+        }
+        expect(losses, Golden.cnnLosses, within: 1e-4)
+    }
+
+    /// The model of the comparison with PyTorch's speed has PyTorch's number of parameters.
+    @Test func theUsualCNNHasTheUsualSize() {
+        let model = CNN(CNN.Configuration(channels: 1, height: 28, width: 28, classes: 10))
+        #expect(ParameterArena(model, seed: 0).elementCount == 421_642)
+    }
+
+    /// With one micro-batch a step, running statistics are PyTorch's too.
+    @Test func resNet() {
+        let model = ResNet(ResNet.Configuration(channels: 3, classes: 4, blocks: 1, width: 4))
+        let arena = ParameterArena(model, seed: 0)
+        func loss(_ tape: Tape, _ step: Int) -> Loss {
+            let labels = tape.indices((0..<5).map { Int32(($0 * 3 + step % 2) % 4) }, [5])
+            return softmaxCrossEntropy(model(images(tape, step, 5, 3, 9, 9)), labels)
+        }
+        let (losses, _) = train(arena, SGD(momentum: 0.9), learningRate: 0.01, clip: nil, loss)
+        expect(losses, Golden.resNetLosses, within: 1e-3)
+        let statistics = ["stemNorm.runningMean", "stemNorm.runningVariance"].flatMap { name in
+            (0..<4).map { Double(arena[name]!.values[$0]) }
+        }
+        for (got, expected) in zip(statistics, Golden.resNetStatistics) { #expect(abs(got - expected) < 1e-4) }
+        let tape = Tape(parameters: arena)
+        tape.begin(.inference)
+        expect([loss(tape, 0).mean], [Golden.resNetEvaluation], within: 1e-2)
     }
 }

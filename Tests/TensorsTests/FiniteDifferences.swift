@@ -10,12 +10,14 @@ struct FiniteDifferences {
     var inputs: [(elements: [Float], shape: [Int])] = []
     /// Parameters that gradients are checked of.
     var parameters: [Parameter] = []
+    /// Parameters that the function needs besides.
+    var others: [Parameter] = []
     var step: Float = 1e-2
     var tolerance: Float = 2e-3
     var pass = Pass(seed: 5, step: 2, microBatch: 1, isTraining: true)
 
     func check(sourceLocation: SourceLocation = #_sourceLocation, _ function: (Tape, [Tensor]) -> Tensor) {
-        let named = parameters.enumerated().map { (name: "p\($0.offset)", parameter: $0.element) }
+        let named = (parameters + others).enumerated().map { (name: "p\($0.offset)", parameter: $0.element) }
         let arena = ParameterArena(named, seed: 11)
         let tape = Tape(parameters: arena)
 

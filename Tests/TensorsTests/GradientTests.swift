@@ -134,6 +134,59 @@ import Testing
         FiniteDifferences(inputs: [(pattern(15), [3, 5])], parameters: [row]).check { _, x in x[0].adding(row: row) }
     }
 
+    static let convolutions: [(n: Int, h: Int, w: Int, c: Int, o: Int, k: Int, s: Int, p: Int)] = [
+        (1, 1, 1, 1, 1, 1, 1, 0), (2, 4, 5, 1, 3, 3, 1, 1), (1, 5, 4, 3, 8, 3, 2, 1), (2, 3, 3, 8, 9, 1, 2, 0),
+        (1, 6, 6, 2, 17, 5, 1, 0), (1, 2, 2, 16, 16, 3, 1, 1),
+    ]
+
+    @Test(arguments: convolutions, [false, true])
+    func convolution(_ s: (n: Int, h: Int, w: Int, c: Int, o: Int, k: Int, s: Int, p: Int), _ hasBias: Bool) {
+        let weight = Parameter([s.o, s.c, s.k, s.k], .uniform(bound: 0.5))
+        let bias = hasBias ? Parameter([s.o], .uniform(bound: 0.5)) : nil
+        FiniteDifferences(
+            inputs: [(pattern(s.n * s.h * s.w * s.c), [s.n, s.h, s.w, s.c])], parameters: [weight] + (bias.map { [$0] } ?? []),
+            tolerance: 5e-3
+        ).check { _, x in x[0].convolved(weight, bias: bias, stride: s.s, padding: s.p) }
+    }
+
+    /// The same weights twice, and relu with a short step.
+    @Test func convolutionsInARow() {
+        let weight = Parameter([3, 3, 3, 3], .uniform(bound: 0.5))
+        let bias = Parameter([3], .uniform(bound: 0.5))
+        FiniteDifferences(
+            inputs: [(pattern(48), [1, 4, 4, 3])], parameters: [weight, bias], step: 1e-3, tolerance: 2e-2
+        ).check { _, x in
+            x[0].convolved(weight, bias: bias, padding: 1, relu: true).convolved(weight, bias: bias, padding: 1) + x[0]
+        }
+    }
+
+    @Test(arguments: [(1, 2, 2, 1, 2, 2), (2, 5, 4, 3, 2, 2), (1, 5, 5, 17, 3, 2), (1, 4, 4, 2, 3, 1), (2, 3, 3, 2, 1, 2)])
+    func pooling(_ s: (n: Int, h: Int, w: Int, c: Int, kernel: Int, stride: Int)) {
+        let differences = FiniteDifferences(inputs: [(pattern(s.n * s.h * s.w * s.c), [s.n, s.h, s.w, s.c])], step: 1e-4, tolerance: 2e-2)
+        differences.check { _, x in x[0].maxPooled(s.kernel, stride: s.stride) }
+        differences.check { _, x in x[0].averagePooled(s.kernel, stride: s.stride) }
+        differences.check { _, x in x[0].averagedOverPositions() }
+        // Twice: gradients are added to what is there.
+        differences.check { _, x in x[0].maxPooled(s.kernel, stride: s.stride) + x[0].maxPooled(s.kernel, stride: s.stride) }
+        differences.check { _, x in x[0].channelsLast(channels: s.c, height: s.h, width: s.w) * 2 }
+    }
+
+    @Test(arguments: [(2, 1), (5, 3), (65, 16), (130, 3)], [false, true])
+    func batchNormalization(_ sizes: (rows: Int, columns: Int), _ relu: Bool) {
+        let gain = Parameter([sizes.columns], .uniform(bound: 1))
+        let bias = Parameter([sizes.columns], .uniform(bound: 1))
+        let mean = Parameter(statistic: [sizes.columns], .zeros, momentum: 0.1)
+        let variance = Parameter(statistic: [sizes.columns], .ones, momentum: 0.1)
+        var differences = FiniteDifferences(
+            inputs: [(pattern(sizes.rows * sizes.columns), [sizes.rows, sizes.columns])], parameters: [gain, bias],
+            step: relu ? 1e-4 : 2e-3, tolerance: relu ? 5e-2 : 1e-2)
+        // The statistics are in the arena, and what stands among their gradients is no derivative.
+        differences.others = [mean, variance]
+        differences.check { _, x in
+            x[0].batchNormalized(gain: gain, bias: bias, averageMean: mean, averageVariance: variance, epsilon: 1e-2, relu: relu)
+        }
+    }
+
     /// A residual stream: one gradient shared by two branches, then added to in place.
     @Test func sharedGradients() {
         let weight = Parameter([3, 3], .uniform(bound: 1))

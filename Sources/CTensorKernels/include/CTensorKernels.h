@@ -5,7 +5,7 @@
 // Legend: B samples, T positions, C channels, H heads, D = C / H, V vocabulary; "rows" is the product of all
 // dimensions but the last. All matrices are row-major. Pointers need no alignment for correctness; the allocators
 // above give 64 bytes. Nothing here allocates, keeps state, starts a thread or reads the clock, except the matrix
-// product, which is oneDNN's. Every sum is taken in an order that depends on the shape only.
+// product and the convolution, which are oneDNN's. Every sum is taken in an order that depends on the shape only.
 //
 // `accumulate` arguments: false overwrites the destination, true adds to it.
 
@@ -83,6 +83,68 @@ void tensor_layer_norm(float *y, float *mean, float *inverse, const float *x, co
 void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dgain, bool accumulate_dgain, float *dbias,
                                 bool accumulate_dbias, const float *dy, const float *x, const float *mean,
                                 const float *inverse, const float *gain, size_t rows, size_t columns);
+
+// MARK: Batch normalisation (BatchNormalization.c)
+
+/// Mean and biased variance of every column. `scratch` holds `columns` floats.
+void tensor_batch_statistics(float *mean, float *variance, const float *x, size_t rows, size_t columns, float *scratch);
+/// y = (x - mean) / sqrt(variance + epsilon) * gain + bias, column by column, then max(y, 0) if asked to. `inverse` receives
+/// 1 / sqrt(variance + epsilon).
+void tensor_batch_norm(float *y, float *inverse, const float *x, const float *mean, const float *variance,
+                       const float *gain, const float *bias, size_t rows, size_t columns, float epsilon, bool relu);
+/// Gradients of `tensor_batch_norm` without the max, mean and variance being those of x. `dgain` and `dbias` are overwritten;
+/// `dx` may be null. `scratch` holds `columns` floats.
+void tensor_batch_norm_backward(float *dx, bool accumulate, float *dgain, float *dbias, const float *dy, const float *x,
+                                const float *mean, const float *inverse, const float *gain, size_t rows,
+                                size_t columns, float *scratch);
+/// average += momentum * (scale * sum - average)
+void tensor_move_average(float *average, const float *sum, float scale, float momentum, size_t n);
+
+// MARK: Convolution (Convolution.c)
+
+/// Images x (samples, height, width, inputs), weights (outputs, inputs, kernel, kernel), result (samples, H', W', outputs) with
+/// H' and W' as `tensor_convolution_output` says. All sizes are at least 1, `padding` at least 0, and so are H' and W'.
+struct tensor_convolution_shape {
+    size_t samples, height, width, inputs, outputs, kernel, stride, padding;
+    bool has_bias;
+};
+
+/// Windows along one dimension: (size + 2 padding - kernel) / stride + 1, rounded down; 0 where not one fits.
+size_t tensor_convolution_output(size_t size, size_t kernel, size_t stride, size_t padding);
+
+/// oneDNN's primitives for one shape, made once and used often, on one thread at a time.
+struct tensor_convolution;
+
+/// Null when oneDNN refuses. Without `backward`, only the forward direction is there.
+struct tensor_convolution *tensor_convolution_create(const struct tensor_convolution_shape *shape, bool backward);
+void tensor_convolution_free(struct tensor_convolution *plan);
+/// Floats of scratch memory, 64-byte aligned, that any of the calls below needs.
+size_t tensor_convolution_scratch(const struct tensor_convolution *plan);
+bool tensor_convolution_forward(const struct tensor_convolution *plan, float *y, const float *x, const float *weight,
+                                const float *bias, float *scratch);
+/// dx is overwritten.
+bool tensor_convolution_backward_data(const struct tensor_convolution *plan, float *dx, const float *dy, const float *weight,
+                                      float *scratch);
+/// dweight and dbias are overwritten.
+bool tensor_convolution_backward_weights(const struct tensor_convolution *plan, float *dweight, float *dbias, const float *dy,
+                                         const float *x, float *scratch);
+
+// MARK: Pooling (Pooling.c)
+
+/// Windows over images (samples, height, width, channels), without padding; those that do not fit whole are left out.
+struct tensor_pooling {
+    size_t samples, height, width, channels, kernel_height, kernel_width, stride;
+};
+
+/// The largest of each window, the first of equals; `places` receives its number in the window, of which there are at most 256.
+void tensor_max_pool(float *y, uint8_t *places, const float *x, const struct tensor_pooling *pooling);
+void tensor_max_pool_backward(float *dx, bool accumulate, const float *dy, const uint8_t *places,
+                              const struct tensor_pooling *pooling);
+/// The mean of each window.
+void tensor_average_pool(float *y, const float *x, const struct tensor_pooling *pooling);
+void tensor_average_pool_backward(float *dx, bool accumulate, const float *dy, const struct tensor_pooling *pooling);
+/// Each of the matrices (rows, columns) transposed: y or y += .
+void tensor_transpose(float *y, bool accumulate, const float *x, size_t matrices, size_t rows, size_t columns);
 
 // MARK: Losses (Losses.c)
 

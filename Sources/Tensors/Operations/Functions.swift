@@ -2,9 +2,22 @@ import CTensorKernels
 
 extension Tensor {
     /// max(x, 0)
-    public func relu() -> Tensor { applying(TENSOR_RELU) }
+    public func relu() -> Tensor {
+        let (tape, count) = (tape, count)
+        let y = tape.result(shape, of: [self])
+        tensor_activate(TENSOR_RELU, y.floats, nil, floats, nil, 1, count)
+        // Its slope can be told from its value: nothing else is kept.
+        let (slot, output) = (slot, y.storage)
+        tape.record(y) { [unowned tape] dy in
+            guard let dx = slot?.destination(on: tape) else { return }
+            tensor_relu_backward(dx.values, dy.floats, output.floats, count, dx.accumulate)
+        }
+        return y
+    }
     /// The activation by itself; `linear` has it in the same pass over memory.
-    public func applying(_ activation: Activation) -> Tensor { activation.function.map(applying) ?? self }
+    public func applying(_ activation: Activation) -> Tensor {
+        activation == .relu ? relu() : activation.function.map(applying) ?? self
+    }
     /// e^x; infinity above 88.72 and is 0 below -87.3.
     public func exponential() -> Tensor { applying(TENSOR_EXP) }
     /// The natural logarithm.
