@@ -90,3 +90,41 @@ public struct CharacterText: Sendable {
         return (tokens, CharacterVocabulary(sorted: order.map { scalars[$0] }), checksum)
     }
 }
+
+extension TokenWindows {
+    /// A whole text as consecutive windows, with a vocabulary that comes from elsewhere: for evaluation.
+    ///
+    /// - Throws: a `DatasetError` for a file that cannot be read, is not UTF-8, is too short, or has a character that the vocabulary
+    ///   lacks.
+    public init(text path: String, vocabulary: CharacterVocabulary, context: Int) throws(DatasetError) {
+        guard context >= 1, context <= TokenWindows.maximumContext else {
+            throw .context(context, limit: TokenWindows.maximumContext)
+        }
+        let file = try InputFile(path: path)
+        var tokens: [UInt16] = []
+        var reader = UTF8Reader()
+        var piece = [UInt8](repeating: 0, count: 1 << 18)
+        var offset = 0
+        while true {
+            let count = try piece.withUnsafeMutableBufferPointer { (buffer) throws(DatasetError) in
+                try file.read(at: offset, into: UnsafeMutableRawBufferPointer(buffer))
+            }
+            if count == 0 { break }
+            for index in 0..<count {
+                switch reader.read(piece[index]) {
+                case .incomplete: continue
+                case .invalid: throw .invalidUTF8(path: path, byteOffset: offset + index)
+                case .scalar(let scalar):
+                    guard let token = vocabulary.token(of: scalar) else { throw .unknownCharacter(scalar, index: tokens.count) }
+                    tokens.append(UInt16(token))
+                }
+            }
+            offset += count
+        }
+        if reader.isIncomplete { throw .invalidUTF8(path: path, byteOffset: offset) }
+        guard tokens.count > context else {
+            throw .textTooShort(path: path, characters: tokens.count, context: context, needed: context + 1)
+        }
+        self.init(tokens: tokens, range: 0..<tokens.count, context: context, phases: .none)
+    }
+}

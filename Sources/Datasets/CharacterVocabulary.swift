@@ -60,7 +60,7 @@ public struct CharacterVocabulary: Sendable, Hashable {
         return String(text)
     }
 
-    private func token(of scalar: Unicode.Scalar) -> Int32? {
+    func token(of scalar: Unicode.Scalar) -> Int32? {
         var candidates = 0..<scalars.count
         while !candidates.isEmpty {
             let middle = candidates.lowerBound + candidates.count / 2

@@ -32,6 +32,12 @@ public enum DatasetError: Error, Sendable, Equatable {
     case invalidUTF8(path: String, byteOffset: Int)
     /// The text does not fill one training and one validation window.
     case textTooShort(path: String, characters: Int, context: Int, needed: Int)
+    /// The file is no file of 16-bit tokens.
+    case notTokens(path: String, reason: String)
+    /// The tokens do not fill a window.
+    case tooFewTokens(path: String, tokens: Int, context: Int, needed: Int)
+    /// A token is not in the vocabulary. `index` counts the file's tokens, from 0.
+    case tokenOutOfRange(path: String, index: Int, token: Int, vocabulary: Int)
     /// The text has more different characters than a token can number.
     case tooManyCharacters(path: String, limit: Int)
     /// A context of no tokens, or of too many.
@@ -77,6 +83,13 @@ extension DatasetError: CustomStringConvertible {
         case .textTooShort(let path, let characters, let context, let needed):
             return "\(path) has \(characters) characters, but a context of \(context) needs \(needed); "
                 + "give a longer text or a shorter context"
+        case .notTokens(let path, let reason):
+            return "\(path) is not a file of 16-bit tokens: \(reason)"
+        case .tooFewTokens(let path, let tokens, let context, let needed):
+            return "\(path) has \(tokens) tokens for this, but a context of \(context) needs \(needed); "
+                + "give a longer file or a shorter context"
+        case .tokenOutOfRange(let path, let index, let token, let vocabulary):
+            return "\(path): token \(index) is \(token), but the vocabulary ends at \(vocabulary - 1); is it this model's file?"
         case .tooManyCharacters(let path, let limit):
             return "\(path) has more than \(limit) different characters; is it text?"
         case .context(let context, let limit):

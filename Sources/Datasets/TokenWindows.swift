@@ -49,7 +49,7 @@ public struct TokenWindows: Dataset {
     }
 
     /// The fewest tokens that hold one window, T and the last target, at the latest phase that occurs.
-    private static func neededTokens(context: Int, phases: Phases) -> Int {
+    static func neededTokens(context: Int, phases: Phases) -> Int {
         switch phases {
         case .none: context + 1
         case .drawn: 2 * context
@@ -60,7 +60,10 @@ public struct TokenWindows: Dataset {
     public var itemsPerSample: Int { context }
 
     /// The windows of `samples` in that order.
-    public func batch(epoch: Int, _ samples: [Int]) -> TextBatch {
+    ///
+    /// - Throws: where the tokens come from a file, a `DatasetError` if it cannot be read any more or has a token outside the
+    ///   vocabulary.
+    public func batch(epoch: Int, _ samples: [Int]) throws(DatasetError) -> TextBatch {
         let start = first + phase(epoch)
         var inputs: [Int32] = []
         var targets: [Int32] = []
@@ -69,8 +72,9 @@ public struct TokenWindows: Dataset {
         for sample in samples {
             precondition(sample >= 0 && sample < count, "window \(sample) of \(count)")
             let begin = start + sample * context
-            tokens.append(begin..<begin + context, to: &inputs)
-            tokens.append(begin + 1..<begin + context + 1, to: &targets)
+            try tokens.append(begin..<begin + context, to: &inputs)
+            targets.append(contentsOf: inputs.suffix(context - 1))
+            try tokens.append(begin + context..<begin + context + 1, to: &targets)
         }
         return TextBatch(tokens: inputs, targets: targets, count: samples.count, context: context)
     }
@@ -84,12 +88,12 @@ public struct TokenWindows: Dataset {
     }
 }
 
-/// Where tokens come from: an array here, and a mapped file where the text is larger than memory.
+/// Where tokens come from: an array here, and a `TokenFile` where the text is larger than memory.
 protocol TokenSource: Sendable {
     /// The number of tokens.
     var count: Int { get }
     /// Appends the tokens of `range`, which lies in `0 ..< count`.
-    func append(_ range: Range<Int>, to array: inout [Int32])
+    func append(_ range: Range<Int>, to array: inout [Int32]) throws(DatasetError)
 }
 
 extension [UInt16]: TokenSource {
