@@ -35,6 +35,7 @@ let package = Package(
             name: "Datasets", dependencies: ["CZlib"], exclude: ["Resources/LICENCE"],
             resources: [.embedInCode("Resources/digits.csv.gz")]),
         .target(name: "Checkpoints", dependencies: ["COpenSSL"]),
+        .target(name: "HuggingFace", dependencies: ["Checkpoints", "NeuralNetworks", "Tensors"]),
         .target(name: "Telemetry"),
         .target(
             name: "Training",
@@ -49,8 +50,8 @@ let package = Package(
         .target(
             name: "Lockstep",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "NeuralNetworks", "Optimizers", "Telemetry", "Tensors",
-                "Training",
+                "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers", "Telemetry",
+                "Tensors", "Training",
             ]),
         .executableTarget(
             name: "LockstepCommand",
@@ -81,6 +82,12 @@ let package = Package(
         .testTarget(
             name: "CheckpointsTests", dependencies: ["Checkpoints"],
             resources: [.embedInCode("Resources/golden.safetensors")]),
+        .testTarget(
+            name: "HuggingFaceTests", dependencies: ["HuggingFace"],
+            resources: [
+                "tied.config.json", "tied.safetensors", "untied.config.json", "untied.safetensors", "sharded.config.json",
+                "sharded.index.json", "sharded1.safetensors", "sharded2.safetensors",
+            ].map { .embedInCode("Resources/\($0)") }),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Probe"]),

@@ -2,6 +2,7 @@
 @_exported import Checkpoints
 @_exported import Collectives
 @_exported import Datasets
+@_exported import HuggingFace
 @_exported import Membership
 @_exported import NeuralNetworks
 @_exported import Optimizers

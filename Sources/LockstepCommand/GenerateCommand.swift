@@ -35,23 +35,15 @@ struct GenerateCommand: ParsableCommand {
     }
 
     func run() throws {
-        let (found, damaged) = try Checkpoint.find(checkpoint)
-        for one in damaged { printError("\(one.error); an older checkpoint is taken") }
-        guard let recipe = found.manifest.recipe["model"], let configuration = GPT.Configuration(recipe: recipe),
-            let characters = found.manifest.recipe["vocabulary"]?.array?.compactMap(\.string)
-        else { throw UsageError("\(found.path) is not of a text model: `lockstep train text` makes one") }
-        let vocabulary = try CharacterVocabulary(characters: characters)
-        guard vocabulary.count == configuration.vocabulary else {
-            throw UsageError(
-                "\(found.path) has \(vocabulary.count) characters for a model of \(configuration.vocabulary): it was put together wrongly")
+        let trained = try TextModel(checkpoint: checkpoint)
+        guard let vocabulary = trained.vocabulary else {
+            throw UsageError("\(trained.path) is a model of tokens, and what they spell is not in it: only models of characters can write")
         }
-        let model = GPT(configuration)
-        let arena = ParameterArena(model, seed: 0)
-        try load(arena, from: found)
+        let (model, configuration) = (trained.model, trained.configuration)
 
         var window = try vocabulary.encode(prompt)
         printOutput(prompt, terminator: "")
-        let tape = Tape(parameters: arena)
+        let tape = Tape(parameters: trained.arena)
         var sampler = Sampler(temperature: temperature, topK: topK, seed: seed)
         for _ in 0..<tokens {
             window = window.suffix(configuration.context)
@@ -62,18 +54,6 @@ struct GenerateCommand: ParsableCommand {
             printOutput(vocabulary.decode([next]), terminator: "")
         }
         printOutput("")
-    }
-
-    private func load(_ arena: ParameterArena, from checkpoint: Checkpoint) throws {
-        let stored = try checkpoint.weights()
-        let expected = arena.parameters.map { TensorInfo(name: $0.name, type: .float32, shape: $0.shape) }
-        if let difference = stored.difference(from: expected) {
-            throw UsageError("\(checkpoint.path)'s weights are not those of its model: \(difference)")
-        }
-        for parameter in arena.parameters {
-            try stored.read(
-                parameter.name, into: UnsafeMutableRawBufferPointer(start: parameter.values, count: parameter.count * 4))
-        }
     }
 }
 

@@ -1,12 +1,37 @@
 import Lockstep
 
-/// Predicts the next character with a GPT.
+/// Predicts the next character, or the next token, with a GPT.
 struct TextTask {
-    let text: CharacterText
+    let training: TokenWindows
+    let validation: TokenWindows
+    /// What tells these data from others, by the recipe's keys: checksums, and the vocabulary where it comes from the text.
+    let data: [String: JSONValue]
     let configuration: GPT.Configuration
+    /// The weights to begin with; nil for drawn ones.
+    private let initial: GPT2Directory?
+
+    /// Characters of a text.
+    init(text: CharacterText, configuration: GPT.Configuration) {
+        training = text.training
+        validation = text.validation
+        data = [
+            "vocabulary": .array(text.vocabulary.characters.map { .string($0) }), "data_crc32": .integer(Int(text.checksum)),
+        ]
+        self.configuration = configuration
+        initial = nil
+    }
+
+    /// Tokens in files.
+    init(tokens: TokenText, configuration: GPT.Configuration, initial: GPT2Directory? = nil) {
+        training = tokens.training
+        validation = tokens.validation
+        data = ["token_files_crc32": .array(tokens.checksums.map { .integer(Int($0)) })]
+        self.configuration = configuration
+        self.initial = initial
+    }
 
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
-        let recipe = try defaults.recipe(options, sampleCount: text.training.count)
+        let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
         let model = GPT(configuration)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
@@ -15,15 +40,17 @@ struct TextTask {
                 tape.indices(batch.targets, [batch.count, batch.context]))
         }
         let trainer = try Trainer(
-            model: model, data: text.training, optimizer: optimizer, recipe: recipe, ring: ring, loss: loss)
-        var description = recipe.description(optimizer: optimizer)
+            model: model, data: training, optimizer: optimizer, recipe: recipe, ring: ring, loss: loss)
+        var description = recipe.description(optimizer: optimizer).merging(data) { _, new in new }
         description["task"] = "text"
         description["model"] = configuration.recipe
-        description["vocabulary"] = .array(text.vocabulary.characters.map { .string($0) })
-        description["data_crc32"] = .integer(Int(text.checksum))
         description["threads_per_worker"] = .integer(options.threadsPerWorker)
+        if let initial {
+            try initial.load(into: model)
+            description["initial_weights_sha256"] = .string(trainer.weightsDigest.hex)
+        }
         let run = TaskRun(
-            options: options, trainer: trainer, validation: text.validation,
+            options: options, trainer: trainer, validation: validation,
             score: { batch, tape in Score(loss: loss(batch, tape)) },
             recipe: description, items: "tokens", validationName: "validation")
         try run.run()
@@ -31,13 +58,16 @@ struct TextTask {
 }
 
 extension GPT.Configuration {
-    /// How a checkpoint's recipe keeps it.
+    /// How a checkpoint's recipe keeps it; what is as usual is not mentioned.
     var recipe: JSONValue {
-        [
+        var members: [String: JSONValue] = [
             "kind": "gpt", "vocabulary": .integer(vocabulary), "context": .integer(context), "layers": .integer(layers),
             "heads": .integer(heads), "embedding": .integer(embedding), "dropout": .double(Double(dropout)), "bias": .bool(bias),
             "tied_head": .bool(tiedHead), "gelu": .string(gelu.rawValue),
         ]
+        if let feedForward { members["feed_forward"] = .integer(feedForward) }
+        if normEpsilon != 1e-5 { members["norm_epsilon"] = .double(Double(normEpsilon)) }
+        return .object(members)
     }
 
     /// The configuration in a checkpoint's recipe; nil if it is of something else.
@@ -52,5 +82,13 @@ extension GPT.Configuration {
         self.init(
             vocabulary: vocabulary, context: context, layers: layers, heads: heads, embedding: embedding, bias: bias,
             tiedHead: tiedHead, gelu: gelu)
+        if let inner = recipe["feed_forward"] {
+            guard let inner = inner.integer, inner >= 1, inner < 1 << 24 else { return nil }
+            feedForward = inner
+        }
+        if let epsilon = recipe["norm_epsilon"] {
+            guard let epsilon = epsilon.double, epsilon >= 0, epsilon < 1 else { return nil }
+            normEpsilon = Float(epsilon)
+        }
     }
 }

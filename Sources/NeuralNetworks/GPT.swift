@@ -20,6 +20,10 @@ public struct GPT: Module {
         /// Whether the head's weight is the token embedding's.
         public var tiedHead: Bool
         public var gelu: GELU.Kind
+        /// What layer normalisations add to the variance.
+        public var normEpsilon: Float = 1e-5
+        /// Width inside the feed-forward layers; nil for four times the embedding.
+        public var feedForward: Int?
 
         /// The defaults are nanoGPT's for characters on a CPU.
         public init(
@@ -52,7 +56,7 @@ public struct GPT: Module {
         tokenEmbedding = Embedding(configuration.vocabulary, configuration.embedding, weight: usual)
         positionEmbedding = Embedding(configuration.context, configuration.embedding, weight: usual)
         blocks = (0..<configuration.layers).map { _ in Block(configuration) }
-        finalNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+        finalNorm = LayerNorm(configuration.embedding, bias: configuration.bias, epsilon: configuration.normEpsilon)
         head =
             configuration.tiedHead
             ? nil : Linear(configuration.embedding, configuration.vocabulary, bias: false, weight: usual)
@@ -75,11 +79,11 @@ public struct GPT: Module {
 
         init(_ configuration: Configuration) {
             let projectionDeviation = 0.02 / Float(2 * configuration.layers).squareRoot()
-            attentionNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+            attentionNorm = LayerNorm(configuration.embedding, bias: configuration.bias, epsilon: configuration.normEpsilon)
             attention = CausalSelfAttention(
                 embedding: configuration.embedding, heads: configuration.heads, bias: configuration.bias,
                 dropout: configuration.dropout, projectionDeviation: projectionDeviation)
-            mlpNorm = LayerNorm(configuration.embedding, bias: configuration.bias)
+            mlpNorm = LayerNorm(configuration.embedding, bias: configuration.bias, epsilon: configuration.normEpsilon)
             mlp = FeedForward(configuration, projectionDeviation: projectionDeviation)
         }
 
@@ -89,7 +93,7 @@ public struct GPT: Module {
         }
     }
 
-    /// Linear to four times the width, GELU, and back.
+    /// Linear to four times the width or what the configuration says, GELU, and back.
     public struct FeedForward: Layer {
         public let up: Linear
         public let down: Linear
@@ -98,8 +102,9 @@ public struct GPT: Module {
 
         init(_ configuration: Configuration, projectionDeviation: Float) {
             let (columns, bias) = (configuration.embedding, configuration.bias)
-            up = Linear(columns, 4 * columns, bias: bias, weight: .normal(deviation: 0.02), bias: .zeros)
-            down = Linear(4 * columns, columns, bias: bias, weight: .normal(deviation: projectionDeviation), bias: .zeros)
+            let inner = configuration.feedForward ?? 4 * columns
+            up = Linear(columns, inner, bias: bias, weight: .normal(deviation: 0.02), bias: .zeros)
+            down = Linear(inner, columns, bias: bias, weight: .normal(deviation: projectionDeviation), bias: .zeros)
             activation = configuration.gelu.activation
             dropout = configuration.dropout
         }

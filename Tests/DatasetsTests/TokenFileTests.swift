@@ -23,7 +23,7 @@ import Testing
             _ = try windows.batch(epoch: 0, Array(0..<windows.count))
             return nil
         } catch {
-            return error as? DatasetError
+            return error
         }
     }
 

@@ -1,0 +1,50 @@
+import Glibc
+
+extension JSONValue {
+    /// More than any configuration or index has.
+    private static let greatestFile = 1 << 26
+
+    /// Reads a file of JSON.
+    ///
+    /// - Throws: `CheckpointError.system`, or `.invalidJSON` with the offset of the first fault.
+    public init(file path: String) throws(CheckpointError) {
+        let file = try InputFile(path: path, fileSystem: SystemFileSystem())
+        guard file.byteCount <= JSONValue.greatestFile else {
+            throw .invalidJSON(offset: JSONValue.greatestFile, reason: "the file has \(file.byteCount) bytes")
+        }
+        try self.init(parsing: file.read(at: 0, count: file.byteCount))
+    }
+
+    /// Writes a file of JSON, indented, that appears whole or not at all.
+    ///
+    /// - Throws: `CheckpointError.system`; a file that was at `path` is then as it was.
+    public func write(to path: String) throws(CheckpointError) {
+        let fileSystem = SystemFileSystem()
+        let temporary = "\(path).tmp-\(ProcessNumber.own)"
+        // What a process of the same number left behind when it was killed.
+        try? fileSystem.removeFile(temporary)
+        do {
+            let file = try OutputFile(path: temporary, fileSystem: fileSystem)
+            try file.write(Array("\(serialized(indented: true))\n".utf8))
+            _ = try file.finish()
+            try fileSystem.call("rename", "\(temporary) to \(path)") { () throws(SystemError) in
+                try fileSystem.rename(temporary, to: path)
+            }
+        } catch {
+            try? fileSystem.removeFile(temporary)
+            throw error
+        }
+        try fileSystem.synchronizeDirectory(fileSystem.directory(of: path))
+    }
+}
+
+/// Makes a directory, and those above it, unless it is there.
+package func makeDirectories(_ path: String) throws(CheckpointError) {
+    try SystemFileSystem().makeDirectories(path)
+}
+
+/// Whether there is anything of that name.
+package func fileExists(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0
+}

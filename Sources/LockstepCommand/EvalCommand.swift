@@ -1,0 +1,84 @@
+import ArgumentParser
+import Glibc
+import Lockstep
+
+/// `lockstep eval`.
+struct EvalCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "eval", abstract: "The mean loss a token of a text model, over consecutive windows of a file.",
+        discussion: """
+            lockstep eval --checkpoint RUN --data FILE
+            lockstep eval --init DIR --data val.bin --context 1024
+
+            Window i begins at token i T and predicts the T tokens after its own; what is left at the end does not count.
+            """)
+
+    @Option(name: .customLong("init"), help: "A directory of Hugging Face's transformers with a GPT-2.")
+    var initial: String?
+
+    @Option(help: "A run's --out directory, or one of its checkpoints.")
+    var checkpoint: String?
+
+    @Option(help: "A .bin file of tokens; for a model of characters, a text file in UTF-8.")
+    var data: String
+
+    @Option(help: "Tokens in a window; the model's context unless given.")
+    var context: Int?
+
+    @Option(help: "Windows in one forward pass.")
+    var microBatchSize = 8
+
+    @Option(help: "Threads of matrix products.")
+    var threadsPerWorker = 1
+
+    func validate() throws {
+        guard (initial == nil) != (checkpoint == nil) else {
+            throw ValidationError("give one of --checkpoint, for a run of Lockstep, and --init, for a directory of Hugging Face's.")
+        }
+        for (value, flag) in [(context ?? 1, "--context"), (microBatchSize, "--micro-batch-size"), (threadsPerWorker, "--threads-per-worker")]
+        where value < 1 {
+            throw ValidationError("\(flag) is \(value), which must be at least 1.")
+        }
+    }
+
+    func run() throws {
+        setThreadsPerWorker(threadsPerWorker)
+        let model = if let initial { try TextModel(huggingFace: initial) } else { try TextModel(checkpoint: checkpoint!) }
+        let longest = model.configuration.context
+        let context = context ?? longest
+        guard context <= longest else {
+            throw UsageError("--context is \(context), and the model in \(model.path) sees \(longest) at once")
+        }
+        let windows = try self.windows(of: model, context: context)
+        let (loss, tokens) = try evaluate(model, windows)
+        printOutput(
+            "loss \(loss.rounded(places: 6))  perplexity \(exp(loss).rounded(places: 4))  \(tokens) tokens in \(windows.count) "
+                + "windows of \(context)")
+    }
+
+    private func windows(of model: TextModel, context: Int) throws -> TokenWindows {
+        if let vocabulary = model.vocabulary {
+            if TokenData.isTokens(data) { throw UsageError("\(model.path) is a model of characters: --data must be a text") }
+            return try TokenWindows(text: data, vocabulary: vocabulary, context: context)
+        }
+        guard TokenData.isTokens(data) else {
+            throw UsageError("\(model.path) is a model of tokens: --data must be a .bin file of them")
+        }
+        let vocabulary = min(model.configuration.vocabulary, TokenFile.maximumVocabulary)
+        return try TokenFile(data, vocabulary: vocabulary).windows(context: context)
+    }
+
+    private func evaluate(_ model: TextModel, _ windows: TokenWindows) throws -> (loss: Double, tokens: Int) {
+        let tape = Tape(parameters: model.arena)
+        var (sum, weight) = (0.0, 0.0)
+        for first in stride(from: 0, to: windows.count, by: microBatchSize) {
+            let batch = try windows.batch(epoch: 0, Array(first..<min(first + microBatchSize, windows.count)))
+            tape.begin(.inference)
+            let shape = [batch.count, batch.context]
+            let loss = softmaxCrossEntropy(model.model(tape.indices(batch.tokens, shape)), tape.indices(batch.targets, shape))
+            sum += Double(loss.sum.item)
+            weight += loss.weight
+        }
+        return (sum / weight, Int(weight))
+    }
+}
