@@ -62,6 +62,8 @@ let package = Package(
 
         // The README's custom trainer.
         .executableTarget(name: "Spirals", dependencies: ["Lockstep"]),
+        // An example of a loss over the global batch.
+        .executableTarget(name: "Contrast", dependencies: ["Lockstep"]),
 
         // What tests share, and what they run as processes of their own.
         .target(

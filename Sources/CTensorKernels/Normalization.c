@@ -77,3 +77,37 @@ CLONED void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dga
             for (c = 0; c < columns; c++) row[c] = s * (dy[c] * gain[c] - mean_g - (x[c] - m) * s * mean_gh);
     }
 }
+
+INLINE float row_dot(const float *a, const float *b, size_t columns) {
+    float lanes[LANES] = {0};
+    size_t c = 0;
+    for (; c + LANES <= columns; c += LANES)
+        for (int l = 0; l < LANES; l++) lanes[l] += a[c + l] * b[c + l];
+    for (int l = 0; c < columns; c++, l++) lanes[l] += a[c] * b[c];
+    return sum_lanes(lanes);
+}
+
+CLONED void tensor_unit_rows(float *y, float *inverse, const float *x, size_t rows, size_t columns, float least) {
+    for (size_t r = 0; r < rows; r++, x += columns, y += columns) {
+        float norm = SQUARE_ROOT(row_dot(x, x, columns));
+        // Written so that NaN passes through.
+        float s = 1 / (norm < least ? least : norm);
+        inverse[r] = s;
+        ELEMENTWISE
+        for (size_t c = 0; c < columns; c++) y[c] = x[c] * s;
+    }
+}
+
+CLONED void tensor_unit_rows_backward(float *dx, bool accumulate, const float *dy, const float *y, const float *inverse,
+                                      size_t rows, size_t columns, float least) {
+    for (size_t r = 0; r < rows; r++, dx += columns, dy += columns, y += columns) {
+        // A row shorter than the least was multiplied by a constant; others lose the part along themselves.
+        float s = inverse[r], along = s < 1 / least ? row_dot(dy, y, columns) : 0;
+        if (accumulate)
+            ELEMENTWISE
+            for (size_t c = 0; c < columns; c++) dx[c] += s * (dy[c] - along * y[c]);
+        else
+            ELEMENTWISE
+            for (size_t c = 0; c < columns; c++) dx[c] = s * (dy[c] - along * y[c]);
+    }
+}

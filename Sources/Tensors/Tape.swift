@@ -128,10 +128,14 @@ public final class Tape {
         runBackward(parameterReady: parameterReady)
     }
 
-    /// Continues a backward pass that was begun elsewhere: `gradient` is that of `output`, element by element.
+    /// Continues a backward pass that was begun elsewhere: `gradient` is that of `output`, element by element. `weight` is that of
+    /// this pass's share of the loss, for what statistics observe.
     public func backward(
-        from output: Tensor, gradient: UnsafeBufferPointer<Float>, parameterReady: (Parameter) -> Void = { _ in }
+        from output: Tensor, gradient: UnsafeBufferPointer<Float>, weight: Double = 1,
+        parameterReady: (Parameter) -> Void = { _ in }
     ) {
+        statisticsWeight = Float(weight)
+        defer { statisticsWeight = 1 }
         precondition(isRecording, "nothing was recorded: the pass is not for training")
         precondition(gradient.count == output.count, "\(gradient.count) gradients for \(output.count) elements")
         if let slot = output.slot, let base = gradient.baseAddress {

@@ -36,7 +36,10 @@ public final class Trainer<Data: Dataset> {
     private let plan: StepPlan
     private let order: SampleOrder
     private let loss: LossFunction
-    private let tape: Tape
+    /// Instead of `loss`, where the loss couples the samples of the global batch.
+    var globalLoss: GlobalLoss<Data.Batch>?
+    var preparedLoss: GlobalLoss<Data.Batch>.Prepared?
+    let tape: Tape
     private var reducer: GradientReducer?
     /// Grows when a step is redone on a coarser grid.
     public private(set) var redoneSteps = 0
@@ -97,6 +100,7 @@ public final class Trainer<Data: Dataset> {
         let step = plan.step(committedSteps)
         let bytesBefore = ring.bytesSent
         var clock = StepClock()
+        try clock.measure(.compute) { try prepareGlobalLoss(step) }
         try prepareReducer(step)
         var control = try computeAndReduce(step, &clock)
         while recipe.reduction == .exact, control.fault == nil, !control.misfits.isEmpty {
@@ -165,13 +169,19 @@ public final class Trainer<Data: Dataset> {
     private func pass(
         _ step: StepPlan.Step, microBatch id: Int, parameterReady: (Parameter) -> Void
     ) throws -> (weight: Double, lossSum: Double) {
-        let samples = order.samples(epoch: step.epoch, positions: step.positions(ofMicroBatch: id))
-        let batch = try data.batch(epoch: step.epoch, samples)
-        tape.begin(Pass(seed: recipe.seed, step: step.number, microBatch: id, isTraining: true))
-        let loss = try loss(batch, tape)
+        if let globalLoss { return try globalPass(globalLoss, step, microBatch: id, parameterReady: parameterReady) }
+        let loss = try loss(beginPass(step, microBatch: id), tape)
         let sum = Double(loss.sum.item)
         tape.backward(from: loss, parameterReady: parameterReady)
         return (loss.weight, sum)
+    }
+
+    /// The batch of a micro-batch, and the tape ready for its pass.
+    func beginPass(_ step: StepPlan.Step, microBatch id: Int) throws -> Data.Batch {
+        let samples = order.samples(epoch: step.epoch, positions: step.positions(ofMicroBatch: id))
+        let batch = try data.batch(epoch: step.epoch, samples)
+        tape.begin(Pass(seed: recipe.seed, step: step.number, microBatch: id, isTraining: true))
+        return batch
     }
 
     private func judge(_ control: StepControl, _ step: StepPlan.Step) throws {

@@ -8,6 +8,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case lossNotFinite(step: Int, microBatch: Int, rank: Int)
     /// A step's micro-batches together weigh nothing, so that there is no mean gradient.
     case noWeight(step: Int)
+    /// The two forward passes of a micro-batch that a global loss needs gave different representations.
+    case representationsDiffer(step: Int, microBatch: Int)
     /// Ranks were started with different things that must be the same.
     case ranksDiffer(rank: Int, what: String)
     /// A checkpoint's tensors are not this model's.
@@ -26,6 +28,9 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
                 + "try a smaller --learning-rate, or --clip-norm"
         case .noWeight(let step):
             "step \(step): the losses of all its micro-batches have weight 0, so there is nothing to learn from"
+        case .representationsDiffer(let step, let microBatch):
+            "step \(step), micro-batch \(microBatch): the representation is another the second time; it must be a function of the "
+                + "batch, the pass and the model only"
         case .ranksDiffer(let rank, let what):
             "rank \(rank) has \(what) other than rank 0's: start every rank with the same program, flags and data"
         case .otherModel(let path, let difference):

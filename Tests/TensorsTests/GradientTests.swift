@@ -134,6 +134,14 @@ import Testing
         FiniteDifferences(inputs: [(pattern(15), [3, 5])], parameters: [row]).check { _, x in x[0].adding(row: row) }
     }
 
+    @Test(arguments: [(1, 1), (3, 5), (2, 16), (4, 33)]) func unitRows(_ sizes: (rows: Int, columns: Int)) {
+        FiniteDifferences(
+            inputs: [(pattern(sizes.rows * sizes.columns), [sizes.rows, sizes.columns])], step: 1e-3, tolerance: 1e-2
+        ).check { _, x in x[0].unitRows() * 2 + x[0].unitRows() }
+        // Shorter than the least: a constant factor.
+        FiniteDifferences(inputs: [(pattern(sizes.columns), [1, sizes.columns])]).check { _, x in x[0].unitRows(least: 100) }
+    }
+
     static let convolutions: [(n: Int, h: Int, w: Int, c: Int, o: Int, k: Int, s: Int, p: Int)] = [
         (1, 1, 1, 1, 1, 1, 1, 0), (2, 4, 5, 1, 3, 3, 1, 1), (1, 5, 4, 3, 8, 3, 2, 1), (2, 3, 3, 8, 9, 1, 2, 0),
         (1, 6, 6, 2, 17, 5, 1, 0), (1, 2, 2, 16, 16, 3, 1, 1),

@@ -84,6 +84,11 @@ void tensor_layer_norm_backward(float *dx, bool accumulate_dx, float *dgain, boo
                                 bool accumulate_dbias, const float *dy, const float *x, const float *mean,
                                 const float *inverse, const float *gain, size_t rows, size_t columns);
 
+/// y = x / max(|x|, least) a row, |x| being the Euclidean norm. Keeps what each row was multiplied by.
+void tensor_unit_rows(float *y, float *inverse, const float *x, size_t rows, size_t columns, float least);
+void tensor_unit_rows_backward(float *dx, bool accumulate, const float *dy, const float *y, const float *inverse,
+                               size_t rows, size_t columns, float least);
+
 // MARK: Batch normalisation (BatchNormalization.c)
 
 /// Mean and biased variance of every column. `scratch` holds `columns` floats.
