@@ -72,10 +72,11 @@ func aRequestToTerminateIsPassedOn(request: Signal) throws {
 
 @Test(arguments: [false, true])
 func whenTheLauncherIsKilledEveryWorkerIsGoneWithinTwoSeconds(stopped: Bool) throws {
-    // Workers that ignore every request, with children of their own; some are stopped besides.
+    // Workers that ignore every request, with children of their own; some are stopped besides. Should all else fail, they end
+    // by themselves after half a minute.
     let script = #"""
         trap '' INT TERM HUP
-        sh -c 'echo pid $$; while :; do sleep 1; done' & echo pid $$; while :; do sleep 1; done
+        sh -c 'echo pid $$; for i in 1 2 3 4 5 6; do sleep 5; done' & echo pid $$; for i in 1 2 3 4 5 6; do sleep 5; done
         """#
     let launcher = RemoteLauncher()
     var killed = ContinuousClock.now
