@@ -11,7 +11,9 @@ final class HostOutput {
     private let writers: [OutputWriter]
 
     /// `drained` is called on the writers' threads, whenever one of them has caught up.
-    init(_ configuration: LaunchConfiguration, logs: LogDirectory?, drained: @escaping @Sendable () -> Void) throws(LoopError) {
+    init(
+        _ configuration: LaunchConfiguration, logs: LogDirectory?, drained: @escaping @Sendable () -> Void
+    ) throws(LoopError) {
         let output = configuration.outputDescriptor
         let errors = configuration.errorDescriptor
         let isShared = HostOutput.isSameFile(output, errors)
@@ -37,8 +39,8 @@ final class HostOutput {
     /// Bytes that wait to be written, where most do.
     var queuedBytes: Int { writers.reduce(0) { max($0, $1.queuedBytes) } }
 
-    /// Calls `done`, on the writers' threads, each time when one has written all that it was given before; `queuedBytes` is 0 at the
-    /// last.
+    /// Calls `done`, on the writers' threads, each time when one has written all that it was given before; `queuedBytes` is
+    /// 0 at the last.
     func whenWritten(_ done: @escaping @Sendable () -> Void) {
         for writer in writers { writer.whenWritten(done) }
     }

@@ -175,7 +175,8 @@ final class HostRun {
         case (.interrupt, _):
             say("interrupted: the workers have been told; a second time terminates them, a third time kills them")
         case (.terminate, .request):
-            say("terminating the workers; those that are there after \(configuration.limits.graceAfterRequest.secondsText) are killed")
+            let grace = configuration.limits.graceAfterRequest.secondsText
+            say("terminating the workers; those that are there after \(grace) are killed")
         case (.kill, .request):
             say("killing the workers")
         case (.kill, .graceIsOver):
