@@ -37,9 +37,9 @@ import Testing
         for rank in 0..<2 { unlink("\(logs)/rank-\(rank).log") }
         for each in [logs, directory + "/a", directory] { rmdir(each) }
     }
-    let launched = try launch("echo out $RANK; [ $RANK = 0 ] || { echo err >&2; exit 5; }", workers: 2) {
-        $0.logDirectory = logs
-    }
+    // Rank 1 fails, and thereby ends rank 0, only once rank 0's line has arrived.
+    let script = "echo out $RANK; [ $RANK = 0 ] && exit 0; while [ ! -s \(logs)/rank-0.log ]; do sleep 0.01; done; echo err >&2; exit 5"
+    let launched = try launch(script, workers: 2) { $0.logDirectory = logs }
     func log(_ rank: Int) throws -> [String] {
         let file = try #require(fopen("\(logs)/rank-\(rank).log", "r"))
         defer { fclose(file) }
