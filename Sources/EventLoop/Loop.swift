@@ -205,7 +205,7 @@ package final class Loop: @unchecked Sendable {
 
     private func threadMain() {
         owner.store(pthread_self(), ordering: .releasing)
-        lockstep_name_thread(threadName)
+        nameThread(threadName)
         run()
         closeOnOwner()
     }
