@@ -79,7 +79,7 @@ final class ControlPlane: @unchecked Sendable {
             }
         case .formed(let generation, let members):
             for member in members { self.members[Int(member.rank)] = member.hostName }
-            guard let ring else { return shared.notify { $0.isFormed = true } }
+            guard let ring else { return shared.notify(.computeThread) { $0.isFormed = true } }
             ring.form(generation: generation, members: members)
         case .lost(let rank, let cause):
             let (completed, bytes) = shared.withLock { ($0.completed, $0.bytesSent) }
@@ -89,12 +89,12 @@ final class ControlPlane: @unchecked Sendable {
         case .failed(let error):
             fail(error)
         case .over:
-            shared.notify { $0.isOver = true }
+            shared.notify(.computeThread) { $0.isOver = true }
         }
     }
 
     private func fail(_ error: any Error) {
-        shared.notify { if $0.failure == nil { $0.failure = error } }
+        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = error } }
         ring?.interrupt()
     }
 }

@@ -87,24 +87,28 @@ final class DataPlane: @unchecked Sendable {
 
     /// Puts an operation in the queue, for the ring's thread to begin. Waits only where the program is a thousand operations ahead.
     func submit(_ operation: RingShared.Operation) throws -> UInt64 {
-        let (result, driver): (Result<UInt64, any Error>, RingShared.Driver) = shared.wait { shared in
-            if let failure = shared.failure { return (.failure(failure), .nobody) }
-            guard shared.hasRoom else { return nil }
+        let sequence = try enqueue(operation)
+        let driver = shared.notify(.ringThread) { shared in
             if shared.driver == .nobody { shared.needsRingThread = true }
-            return (.success(shared.submit(operation)), shared.driver)
+            return shared.driver
         }
-        if driver == .ringThread { wake.signal() } else { shared.notify { _ in } }
-        return try result.get()
+        if driver == .ringThread { wake.signal() }
+        return sequence
     }
 
     /// Puts an operation in the queue and drives the loop until it has ended, unless the ring's thread is at it already.
     func run(_ operation: RingShared.Operation) throws {
-        let sequence: Result<UInt64, any Error> = shared.wait { shared in
+        let sequence = try enqueue(operation)
+        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
+        try wait(for: sequence)
+    }
+
+    private func enqueue(_ operation: RingShared.Operation) throws -> UInt64 {
+        let sequence: Result<UInt64, any Error> = shared.wait(.computeThread) { shared in
             if let failure = shared.failure { return .failure(failure) }
             return shared.hasRoom ? .success(shared.submit(operation)) : nil
         }
-        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
-        try wait(for: sequence.get())
+        return try sequence.get()
     }
 
     /// Returns when the operation has ended with its sum; throws why it has not.
@@ -115,7 +119,7 @@ final class DataPlane: @unchecked Sendable {
 
     /// Ends the ring's thread and closes everything.
     func stop() {
-        shared.notify { $0.isStopping = true }
+        shared.notify(.ringThread) { $0.isStopping = true }
         interrupt()
         if let thread { pthread_join(thread, nil) }
         loop.claim()
@@ -131,14 +135,14 @@ final class DataPlane: @unchecked Sendable {
     /// Returns when the condition holds or something has failed: by driving the loop, if nobody does, or by waiting for who does.
     private func drive(until isDone: (RingShared) -> Bool) {
         while true {
-            let mayDrive: Bool? = shared.wait { shared in
-                if isDone(shared) || shared.failure != nil { return .some(false) }
+            let mayDrive = shared.wait(.computeThread) { shared -> Bool? in
+                if isDone(shared) || shared.failure != nil { return false }
                 guard shared.driver == .nobody else { return nil }
                 shared.driver = .computeThread
                 shared.needsRingThread = false
                 return true
             }
-            guard mayDrive == true else { return }
+            guard mayDrive else { return }
             loop.claim()
             takeSubmissions()
             var lastEvent = ContinuousClock.now
@@ -150,10 +154,12 @@ final class DataPlane: @unchecked Sendable {
                     lastEvent = .now
                 }
             }
-            shared.notify { shared in
+            let isLeftOver = shared.withLock { shared in
                 shared.driver = .nobody
                 shared.needsRingThread = shared.completed < shared.submitted
+                return shared.needsRingThread
             }
+            if isLeftOver { shared.notify(.ringThread) { _ in } }
         }
     }
 
@@ -177,7 +183,7 @@ final class DataPlane: @unchecked Sendable {
 
     private func threadMain() {
         while true {
-            let isStopping: Bool = shared.wait { shared in
+            let isStopping: Bool = shared.wait(.ringThread) { shared in
                 if shared.isStopping { return true }
                 guard shared.needsRingThread, shared.driver == .nobody else { return nil }
                 shared.driver = .ringThread
@@ -190,7 +196,7 @@ final class DataPlane: @unchecked Sendable {
             while !shared.withLock({ $0.isStopping || $0.failure != nil || $0.completed == $0.submitted }) {
                 loop.runOnce(waiting: true)
             }
-            shared.notify { $0.driver = .nobody }
+            shared.notify(.computeThread) { $0.driver = .nobody }
         }
     }
 
@@ -213,7 +219,7 @@ final class DataPlane: @unchecked Sendable {
                     generation: generation, timeout: timeout,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
-                shared.notify { $0.isFormed = true }
+                shared.notify(.computeThread) { $0.isFormed = true }
             } catch {
                 fail(error)
             }
@@ -226,7 +232,7 @@ final class DataPlane: @unchecked Sendable {
 
     private func completed(through sequence: UInt64) {
         let bytes = connections?.ring.bytesSent ?? 0
-        shared.notify {
+        shared.notify(.computeThread) {
             $0.completed = sequence
             $0.bytesSent = bytes
         }
@@ -242,6 +248,6 @@ final class DataPlane: @unchecked Sendable {
     }
 
     private func fail(_ error: any Error) {
-        shared.notify { if $0.failure == nil { $0.failure = error } }
+        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = error } }
     }
 }

@@ -33,7 +33,7 @@ public final class Ring {
         do {
             if worldSize > 1 { data = try DataPlane(environment: environment, secret: address.secret, shared: shared) }
             control = try ControlPlane(environment: environment, address: address, ring: data, shared: shared)
-            if let data { try data.join() } else { shared.wait { $0.isFormed || $0.failure != nil ? () : nil } }
+            if let data { try data.join() } else { shared.wait(.computeThread) { $0.isFormed || $0.failure != nil ? () : nil } }
             if let failure = shared.withLock({ $0.failure }) { throw failure }
         } catch {
             stop()
@@ -152,14 +152,14 @@ public final class Ring {
         guard !isClosed else { return }
         if let control, shared.withLock({ $0.failure == nil }) {
             control.leave()
-            shared.wait { $0.isOver || $0.failure != nil ? () : nil }
+            shared.wait(.computeThread) { $0.isOver || $0.failure != nil ? () : nil }
         }
         stop()
     }
 
     private func stop() {
         isClosed = true
-        shared.notify { if $0.failure == nil { $0.failure = CollectiveError.closed } }
+        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = CollectiveError.closed } }
         control?.stop()
         data?.stop()
         control = nil
