@@ -83,7 +83,7 @@ let package = Package(
             resources: [.embedInCode("Resources/golden.safetensors")]),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Probe"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -24,10 +24,10 @@ final class DataPlane: @unchecked Sendable {
     private var thread: pthread_t?
     private var generation: UInt32 = 0
     private var hostNames: [Int: String] = [:]
-    /// How long the compute thread looks for bytes before it sleeps: a wake-up costs more than a small message takes.
-    private var spinTime = Duration.zero
+    /// Looking for bytes pays only where every worker of this host has a core to do it on.
+    private var spin = AdaptiveSpin(longest: .zero)
 
-    private static let spinTimeWithCores = Duration.microseconds(100)
+    private static let longestSpin = Duration.microseconds(100)
     /// Well within the 100 ms in which the death of a peer is to be told.
     private static let verdictTime = Duration.milliseconds(50)
 
@@ -67,7 +67,7 @@ final class DataPlane: @unchecked Sendable {
             self.generation = generation
             for member in members { hostNames[Int(member.rank)] = member.hostName }
             let here = members.count { $0.hostName == members[rank].hostName }
-            if here <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) { spinTime = DataPlane.spinTimeWithCores }
+            if here <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) { spin = AdaptiveSpin(longest: DataPlane.longestSpin) }
             formation.form(generation: generation, members: members)
         }
     }
@@ -145,14 +145,8 @@ final class DataPlane: @unchecked Sendable {
             guard mayDrive else { return }
             loop.claim()
             takeSubmissions()
-            var lastEvent = ContinuousClock.now
             while !shared.withLock({ isDone($0) || $0.failure != nil }) {
-                if spinTime > .zero, ContinuousClock.now - lastEvent < spinTime {
-                    if loop.runOnce(waiting: false) { lastEvent = .now }
-                } else {
-                    loop.runOnce(waiting: true)
-                    lastEvent = .now
-                }
+                if !look() { loop.runOnce(waiting: true) }
             }
             let isLeftOver = shared.withLock { shared in
                 shared.driver = .nobody
@@ -161,6 +155,21 @@ final class DataPlane: @unchecked Sendable {
             }
             if isLeftOver { shared.notify(.ringThread) { _ in } }
         }
+    }
+
+    /// Looks for events without sleeping, for as long as that has been worth it lately. Whether there were any.
+    private func look() -> Bool {
+        let time = spin.next()
+        guard time > .zero else { return false }
+        let start = ContinuousClock.now
+        repeat {
+            if loop.runOnce(waiting: false) {
+                spin.looked(found: true)
+                return true
+            }
+        } while ContinuousClock.now - start < time
+        spin.looked(found: false)
+        return false
     }
 
     private func startThread() throws {

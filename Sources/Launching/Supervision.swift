@@ -1,4 +1,5 @@
 import EventLoop
+import Membership
 
 /// Decides what becomes of a host's workers: who is told to end and how firmly, who is to blame, and the exit status of it all.
 ///
@@ -66,9 +67,6 @@ package struct Supervision: ~Copyable {
 
         package init() {}
     }
-
-    /// The status of a worker that ends because it lost a peer: not to blame as long as anybody else is (EX_PROTOCOL's number).
-    package static let peerLostStatus: Int32 = 76
 
     /// How far an ending makes its worker the culprit, in rising order. Among equals the first is taken; among those whose ends
     /// were seen at the same time the higher one; and the two lowest give way to a higher one that comes later, too.
@@ -198,7 +196,7 @@ package struct Supervision: ~Copyable {
         if Self.signals(upTo: told.level).contains(where: { ending.status == 128 + $0.rawValue }) { return .obeyed }
         // Here it does: what is seen in the moment in which a signal is sent happened before it.
         let toldBefore = told.at < now ? told.level : told.before
-        if ending == .exited(status: Self.peerLostStatus) || toldBefore >= .terminate { return .consequence }
+        if ending == .exited(status: WorkerStatus.peerLost) || toldBefore >= .terminate { return .consequence }
         if case .killed = ending { return .crashed }
         return .failed
     }

@@ -1,5 +1,6 @@
 import EventLoop
 import Launching
+import Membership
 import Testing
 
 /// Three workers that have started.
@@ -59,13 +60,13 @@ private let ok = ChildProcess.Ending.exited(status: 0)
 }
 
 @Test func aLostPeerIsToBlameOnlyIfNobodyElseIs() {
-    let lost = ChildProcess.Ending.exited(status: Supervision.peerLostStatus)
+    let lost = ChildProcess.Ending.exited(status: WorkerStatus.peerLost)
     var supervision = three()
     // Whoever was told to end and fails is no better a culprit, so the first stays; nobody is blamed before all is known.
     #expect(supervision.end(0, lost, at: .seconds(1)).count == 4)
     #expect(supervision.receive(.tick, at: .seconds(2)) == [])
     #expect(supervision.end(1, .exited(status: 4), at: .seconds(3)) == [])
-    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: Supervision.peerLostStatus)])
+    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: WorkerStatus.peerLost)])
 
     var together = three()
     _ = together.end(0, lost, at: .seconds(1))
