@@ -59,6 +59,10 @@ package final class RingProtocol<Link: RingLink> {
     package static var window: Int { 4 }
     package static var slotBudgetBytes: Int { 4 << 20 }
     package static var operationsUnderWay: Int { 1024 }
+    /// Up to this many bytes half the hops are worth more than the bytes that they cost; measured on loopback with two cores.
+    static var longestExchange: Int { 4 << 10 }
+    /// Two ranks send no more bytes in an exchange.
+    static var longestExchangeOfTwo: Int { 64 << 10 }
     static var largestSegmentBytes: Int { 256 << 10 }
     static var smallestSegmentBytes: Int { 16 << 10 }
 
@@ -144,14 +148,16 @@ package final class RingProtocol<Link: RingLink> {
     package var hasRoom: Bool { submitted - completed < UInt64(operations.count) }
 
     /// Puts an operation in the queue and starts what the window allows.
-    package func submit(_ operation: Operation) throws(CollectiveError) {
+    package func submit(_ submitted: Operation) throws(CollectiveError) {
+        var operation = submitted
+        if operation.pattern == .allReduce, isShort(operation) { operation.pattern = .exchange }
         precondition(hasRoom, "more than \(operations.count) operations under way")
         let plan = RingPlan(
             rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation),
             pattern: operation.pattern)
-        operations[position(submitted)] = Active(
-            operation: operation, plan: plan, sequence: submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
-        submitted += 1
+        operations[position(self.submitted)] = Active(
+            operation: operation, plan: plan, sequence: self.submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
+        self.submitted += 1
         slicesSubmitted += UInt64(plan.sliceCount)
         try startSlices()
         retireOperations()
@@ -248,6 +254,11 @@ package final class RingProtocol<Link: RingLink> {
             return
         }
         let slot = slotIndex(place: placeIndex, hop: hop)
+        if active.plan.pattern == .exchange {
+            slotStates[slot] = .sending
+            if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
+            return
+        }
         let partial = slots + slot * slotBytes
         let own = active.operation.source + segment.lowerBound * reduction.partialBytes
         if hop < worldSize - 2 {
@@ -335,14 +346,16 @@ package final class RingProtocol<Link: RingLink> {
     /// The send of a hop no longer needs its memory.
     private func release(_ placeIndex: Int, hop: Int) {
         places[placeIndex].writesLeft -= 1
-        // What hop h of the reduce-scatter sends on came in at hop h - 1.
-        if hop >= 1, hop < worldSize - 1 { slotStates[slotIndex(place: placeIndex, hop: hop - 1)] = .free }
+        // What hop h of the reduce-scatter sends on came in at hop h - 1. An exchange needs it once more, at the end.
+        if hop >= 1, hop < worldSize - 1, operation(at: places[placeIndex].operation).plan.pattern != .exchange { slotStates[slotIndex(place: placeIndex, hop: hop - 1)] = .free }
     }
 
     // MARK: Ending
 
     private func finishIfDone(_ placeIndex: Int) throws(CollectiveError) {
         guard places[placeIndex].isBusy, places[placeIndex].receivesLeft == 0, places[placeIndex].writesLeft == 0 else { return }
+        let active = operation(at: places[placeIndex].operation)
+        if active.plan.pattern == .exchange { combine(placeIndex, active) }
         places[placeIndex].isBusy = false
         operations[places[placeIndex].operation]!.slicesLeft -= 1
         retireOperations()
@@ -355,6 +368,33 @@ package final class RingProtocol<Link: RingLink> {
         guard isPaused else { return }
         isPaused = false
         link.resume()
+    }
+
+    /// Ends an exchange: all ranks' elements are here, this rank's in the source, the others' in the slots, and nothing is being sent any
+    /// more. They are added in the order of the ranks, on every rank alike.
+    private func combine(_ placeIndex: Int, _ active: Active) {
+        let reduction = active.operation.reduction
+        let segment = active.plan.segment(chunk: 0, slice: Int(places[placeIndex].slice - active.firstSlice))
+        let own = UnsafeMutableRawPointer(mutating: active.operation.source + segment.lowerBound * reduction.partialBytes)
+        func elements(of other: Int) -> UnsafeMutableRawPointer {
+            // What rank q sent arrives after as many links as lie between.
+            let hop = (rank - other - 1 + worldSize) % worldSize
+            return other == rank ? own : slots + slotIndex(place: placeIndex, hop: hop) * slotBytes
+        }
+        var sum = elements(of: 0)
+        for other in 1..<worldSize {
+            let next = elements(of: other)
+            if other == worldSize - 1 {
+                let result = active.operation.result + segment.lowerBound * reduction.resultBytes
+                reduction.finish(sum, next, into: result, count: segment.count)
+            } else {
+                // The source is the caller's and stays as it is; slots are ours to add in.
+                let target = sum == own ? next : sum
+                reduction.combine(sum, next, into: target, count: segment.count)
+                sum = target
+            }
+        }
+        for hop in 0..<(worldSize - 1) { slotStates[slotIndex(place: placeIndex, hop: hop)] = .free }
     }
 
     private func retireOperations() {
@@ -386,11 +426,15 @@ package final class RingProtocol<Link: RingLink> {
         active.plan.segment(chunk: active.plan.chunkReceived(hop: hop), slice: Int(slice - active.firstSlice))
     }
 
+    /// Whether an all-reduce is better done as an exchange.
+    private func isShort(_ operation: Operation) -> Bool {
+        operation.count * operation.reduction.partialBytes <= (worldSize == 2 ? RingProtocol.longestExchangeOfTwo : RingProtocol.longestExchange)
+    }
+
     /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
     private func segmentElements(of operation: Operation) -> Int {
         let bytes = operation.reduction.partialBytes
-        var largestChunk = (operation.count + worldSize - 1) / worldSize
-        if case .broadcast = operation.pattern { largestChunk = operation.count }
+        let largestChunk = RingPlan.largestChunk(of: operation.count, worldSize: worldSize, operation.pattern)
         let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
         return max(1, min(wanted, slotBytes) / bytes)
     }

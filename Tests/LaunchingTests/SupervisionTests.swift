@@ -32,7 +32,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     let failed = ChildProcess.Ending.exited(status: 3)
     #expect(
         supervision.end(1, failed, at: .seconds(1))
-            == [.announce(.terminate, .failure), .signal(rank: 0, .terminate), .signal(rank: 1, .terminate), .signal(rank: 2, .terminate)])
+            == [.announce(.terminate, .failure)] + (0..<3).map { .signal(rank: $0, .terminate) })
     #expect(supervision.nextDeadline == .seconds(1) + .milliseconds(50))
     #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(49)) == [])
     #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(50)) == [.blame(rank: 1, failed)])
