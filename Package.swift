@@ -84,6 +84,8 @@ let package = Package(
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe"]),
+        // Named so that they are built: the tests run the programs themselves.
+        .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
     ],
     swiftLanguageModes: [.v6]
 )

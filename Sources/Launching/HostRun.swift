@@ -201,7 +201,8 @@ final class HostRun {
             rank: worker.rank, pid: worker.pid, ending: worker.ending!, after: worker.endedAfter, lastLines: worker.lastLines,
             logPath: logs?.path(rank))
         self.failure = failure
-        say(failure.description)
+        // Without marks there is one program on the terminal, whose last lines stand just above.
+        say(configuration.marksOutput ? failure.description : failure.summary)
     }
 
     private func allEnded(_ status: Int32) {

@@ -6,13 +6,13 @@ struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Checks all-reduce against answers known exactly, over types, operations and lengths.")
 
-    @Option(name: [.customShort("n"), .long], help: "Workers on this host.")
+    @Option(name: [.customShort("n"), .long], parsing: .unconditional, help: "Workers on this host.")
     var workers = 4
 
-    @Option(help: "The longest operation, in bytes; K, M and G for powers of 1024.")
+    @Option(parsing: .unconditional, help: "The longest operation, in bytes; K, M and G for powers of 1024.")
     var largest = ByteCount(bytes: 4 << 20)
 
-    @Option(help: "Seed of the random delays.")
+    @Option(parsing: .unconditional, help: "Seed of the random delays.")
     var seed: UInt64 = 1
 
     func validate() throws {

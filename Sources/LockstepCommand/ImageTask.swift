@@ -31,6 +31,8 @@ struct ImageTask {
         let optimizer = try defaults.optimizer(options)
         let pixels = training.channels * training.height * training.width
         let dropout = options.dropout ?? defaults.dropout
+        let sizes = ([pixels] + hidden + [training.classes]).map(Double.init)
+        try requireMemory(forParameters: zip(sizes, sizes.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 })
         let model = Classifier(inputs: pixels, hidden: hidden, outputs: training.classes, dropout: dropout)
         let trainer = try Trainer(model: model, data: training, optimizer: optimizer, recipe: recipe, ring: ring) { batch, tape in
             softmaxCrossEntropy(model(tape.input(batch.pixels, [batch.count, pixels])), tape.indices(batch.labels, [batch.count]))
@@ -44,7 +46,7 @@ struct ImageTask {
         description["data_crc32"] = .integer(Int(training.checksum))
         description["threads_per_worker"] = .integer(options.threadsPerWorker)
         let run = TaskRun(
-            options: options, trainer: trainer, validation: test,
+            options: options, ring: ring, trainer: trainer, validation: test,
             score: { batch, tape in
                 let logits = model(tape.input(batch.pixels, [batch.count, pixels]))
                 let loss = softmaxCrossEntropy(logits, tape.indices(batch.labels, [batch.count]))
@@ -60,7 +62,9 @@ struct ImageTask {
         let classes = training.classes
         return labels.indices.count { row in
             let scores = values[(row * classes)..<((row + 1) * classes)]
-            return scores.firstIndex(of: scores.max()!)! - scores.startIndex == Int(labels[row])
+            // None is the largest where a model has come apart into NaN.
+            guard let largest = scores.max(), let best = scores.firstIndex(of: largest) else { return false }
+            return best - scores.startIndex == Int(labels[row])
         }
     }
 }

@@ -7,7 +7,7 @@ struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Starts workers of any program built on the library, on this host.")
 
-    @Option(name: [.customShort("n"), .long], help: "Workers to start.")
+    @Option(name: [.customShort("n"), .long], parsing: .unconditional, help: "Workers to start.")
     var workers = 1
 
     @Option(help: "Directory for a log of each worker's output, rank-N.log.")

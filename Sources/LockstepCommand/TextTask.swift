@@ -8,6 +8,7 @@ struct TextTask {
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
         let recipe = try defaults.recipe(options, sampleCount: text.training.count)
         let optimizer = try defaults.optimizer(options)
+        try requireMemory(forParameters: configuration.parameterCount)
         let model = GPT(configuration)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(
@@ -23,7 +24,7 @@ struct TextTask {
         description["data_crc32"] = .integer(Int(text.checksum))
         description["threads_per_worker"] = .integer(options.threadsPerWorker)
         let run = TaskRun(
-            options: options, trainer: trainer, validation: text.validation,
+            options: options, ring: ring, trainer: trainer, validation: text.validation,
             score: { batch, tape in Score(loss: loss(batch, tape)) },
             recipe: description, items: "tokens", validationName: "validation")
         try run.run()
@@ -31,6 +32,12 @@ struct TextTask {
 }
 
 extension GPT.Configuration {
+    /// About so many, whatever the numbers: a Double does not overflow.
+    var parameterCount: Double {
+        let width = Double(embedding)
+        return width * (Double(vocabulary) + Double(context)) + Double(layers) * 12 * width * width
+    }
+
     /// How a checkpoint's recipe keeps it.
     var recipe: JSONValue {
         [
