@@ -22,13 +22,15 @@ let package = Package(
 
         // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
         .target(name: "CReductionKernels"),
+        // What `lockstep bench` compares the ring with.
+        .target(name: "CRawRing"),
         .target(name: "CTensorKernels", dependencies: ["COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
         .target(name: "Tensors", dependencies: ["CTensorKernels"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
-        .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Membership", "Wire"]),
+        .target(name: "Collectives", dependencies: ["CRawRing", "CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(

@@ -64,5 +64,13 @@ struct ByteCount: ExpressibleByArgument {
         self.bytes = bytes
     }
 
-    var defaultValueDescription: String { bytes % (1 << 20) == 0 ? "\(bytes >> 20)M" : "\(bytes)" }
+    /// As it would be given: "256K".
+    var text: String {
+        for (unit, shift) in [("G", 30), ("M", 20), ("K", 10)] where bytes > 0 && bytes % (1 << shift) == 0 {
+            return "\(bytes >> shift)\(unit)"
+        }
+        return "\(bytes)"
+    }
+
+    var defaultValueDescription: String { text }
 }

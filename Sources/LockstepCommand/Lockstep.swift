@@ -14,7 +14,7 @@ struct LockstepCommand: ParsableCommand {
             LOCKSTEP_SECRET set
             """,
         version: "0.1.0",
-        subcommands: [TrainCommand.self, RunCommand.self, CheckCommand.self, GenerateCommand.self, InspectCommand.self])
+        subcommands: [TrainCommand.self, RunCommand.self, CheckCommand.self, BenchCommand.self, GenerateCommand.self, InspectCommand.self])
 
     static func main() {
         // A reader that hangs up must not kill training by SIGPIPE.
