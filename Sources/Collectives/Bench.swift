@@ -2,7 +2,7 @@ import Membership
 
 /// Times collective operations on a ring, beside raw sockets on the same path: what `lockstep bench` runs on every rank.
 ///
-/// A round is: fill the array, wait in a barrier for all ranks, start the clock, do the operation, stop the clock, compare every
+/// A round is: fill the array, wait in a barrier of the same sockets for all ranks, start the clock, do the operation, stop the clock, compare every
 /// element with the sum that is known beforehand. A round's time is that of the slowest rank; ranks tell each other their times when
 /// all rounds are over. Rounds of the ring and of the raw sockets take turns in blocks, so that what else the machine does meets
 /// both, and the first round of each block is not counted.
@@ -40,9 +40,11 @@ public final class Bench {
         for block in 0..<blocks {
             let counted = rounds * (block + 1) / blocks - rounds * block / blocks
             times += try runBlock(
-                counted, prepare: work.prepare, perform: work.perform, check: { wrong += work.wrongElements() })
+                counted, prepare: work.prepare, barrier: ring.barrier, perform: work.perform,
+                check: { wrong += work.wrongElements() })
             rawTimes += try runBlock(
-                counted, prepare: rawWork.prepare, perform: rawWork.perform, check: { rawWrong += rawWork.wrongElements() })
+                counted, prepare: rawWork.prepare, barrier: raw.barrier, perform: rawWork.perform,
+                check: { rawWrong += rawWork.wrongElements() })
         }
         // In one array, so that it is one operation; its maximum is each round's slowest rank.
         var all = times + rawTimes
@@ -58,12 +60,12 @@ public final class Bench {
 
     /// This rank's times of some rounds, in microseconds; one more is run first.
     private func runBlock(
-        _ rounds: Int, prepare: () -> Void, perform: () throws -> Void, check: () -> Void
+        _ rounds: Int, prepare: () -> Void, barrier: () throws -> Void, perform: () throws -> Void, check: () -> Void
     ) throws -> [Double] {
         var times: [Double] = []
         for round in 0...rounds {
             prepare()
-            try ring.barrier()
+            try barrier()
             let start = ContinuousClock.now
             try perform()
             let took = ContinuousClock.now - start

@@ -66,6 +66,14 @@ final class BenchRawRing {
         segment.deallocate()
     }
 
+    /// Returns when every rank has called it.
+    func barrier() throws {
+        try withUnsafeTemporaryAllocation(of: Float.self, capacity: worldSize) { values in
+            values.initialize(repeating: 0)
+            try run(values.baseAddress!, bounds: Array(0...worldSize), hops: 0..<(2 * (worldSize - 1)))
+        }
+    }
+
     /// Runs hops of a ring all-reduce over an array cut at `bounds`, one chunk a rank.
     func run(_ array: UnsafeMutablePointer<Float>, bounds: [Int], hops: Range<Int>) throws {
         precondition(bounds.count == worldSize + 1)

@@ -72,20 +72,3 @@ struct BenchCommand: ParsableCommand {
 
 extension BenchOperation: ExpressibleByArgument {}
 extension BenchReduction: ExpressibleByArgument {}
-
-/// "4,4K,256K": several numbers of bytes.
-struct ByteCounts: ExpressibleByArgument {
-    let counts: [ByteCount]
-
-    init(counts: [ByteCount]) {
-        self.counts = counts
-    }
-
-    init?(argument: String) {
-        let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
-        counts = parts.compactMap { ByteCount(argument: String($0)) }
-        if counts.count != parts.count { return nil }
-    }
-
-    var defaultValueDescription: String { counts.map(\.text).joined(separator: ",") }
-}
