@@ -69,14 +69,16 @@ let package = Package(
             name: "TestSupport", dependencies: ["Collectives", "EventLoop", "Membership", "Wire"], path: "Tests/TestSupport"),
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
-            name: "Probe", dependencies: ["CAllocationCounter", "EventLoop", "Launching"], path: "Tests/Probe"),
+            name: "Probe",
+            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "Wire"], path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
         .testTarget(
-            name: "CollectivesTests", dependencies: ["Collectives", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+            name: "CollectivesTests",
+            dependencies: ["CRawRing", "Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets"]),

@@ -32,7 +32,7 @@ public struct BenchTimes: Sendable, Equatable {
     /// 99 of 100 rounds took no longer; the longest of fewer rounds.
     public var percentile99: Double
 
-    init(_ rounds: [Double]) {
+    package init(_ rounds: [Double]) {
         precondition(!rounds.isEmpty)
         let sorted = rounds.sorted()
         median = sorted[sorted.count / 2]

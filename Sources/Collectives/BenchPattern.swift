@@ -5,13 +5,13 @@ import Glibc
 /// Values are whole numbers from 0, different for different ranks and, within the period, for different indices, and so small
 /// that a sum over all ranks is exact in the element's type. The period is a prime: no chunk or segment is a multiple of it, and what
 /// lands in a wrong place is wrong.
-struct BenchPattern {
-    enum Element {
+package struct BenchPattern {
+    package enum Element {
         case float32
         case float64
         case bfloat16
 
-        var bytes: Int {
+        package var bytes: Int {
             switch self {
             case .float32: 4
             case .float64: 8
@@ -20,18 +20,18 @@ struct BenchPattern {
         }
     }
 
-    static let period = 1021
+    package static let period = 1021
 
     private let table: [UInt8]
     private let elementBytes: Int
 
     /// One rank's values.
-    init(_ element: Element, rank: Int, worldSize: Int, limit: Element) {
+    package init(_ element: Element, rank: Int, worldSize: Int, limit: Element) {
         self.init(element) { BenchPattern.value(rank: rank, index: $0, worldSize: worldSize, element: limit) }
     }
 
     /// The sums over all ranks.
-    init(sumOf element: Element, worldSize: Int) {
+    package init(sumOf element: Element, worldSize: Int) {
         self.init(element) { index in
             (0..<worldSize).reduce(0) {
                 $0 + BenchPattern.value(rank: $1, index: index, worldSize: worldSize, element: element)
@@ -63,7 +63,7 @@ struct BenchPattern {
     }
 
     /// Writes the pattern to the elements of a range of the array at `memory`.
-    func fill(_ memory: UnsafeMutableRawPointer, _ range: Range<Int>) {
+    package func fill(_ memory: UnsafeMutableRawPointer, _ range: Range<Int>) {
         table.withUnsafeBytes { table in
             forPieces(of: range) { piece, start in
                 // SAFETY: a piece lies within the range, which the caller owns, and within one period.
@@ -74,7 +74,7 @@ struct BenchPattern {
     }
 
     /// How many elements of the range are not the pattern's, bit by bit.
-    func differences(_ memory: UnsafeRawPointer, _ range: Range<Int>) -> Int {
+    package func differences(_ memory: UnsafeRawPointer, _ range: Range<Int>) -> Int {
         var count = 0
         table.withUnsafeBytes { table in
             forPieces(of: range) { piece, start in
