@@ -16,7 +16,7 @@ struct LockstepCommand: ParsableCommand {
             MASTER_PORT and LOCKSTEP_SECRET in its environment.
             """,
         version: "0.1.0",
-        subcommands: [TrainCommand.self, RunCommand.self, CheckCommand.self, GenerateCommand.self, InspectCommand.self])
+        subcommands: [TrainCommand.self, RunCommand.self, CheckCommand.self, BenchCommand.self, GenerateCommand.self, InspectCommand.self])
 
     static func main() {
         // A reader that hangs up must not kill training by SIGPIPE.
