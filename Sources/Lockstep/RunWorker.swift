@@ -40,9 +40,7 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
 
 private func isConsequence(_ error: any Error) -> Bool {
     switch error {
-    case CollectiveError.peerLost, CollectiveError.noRing, TrainingError.failedElsewhere, MembershipError.coordinatorLost,
-        MembershipError.refused:
-        true
+    case CollectiveError.peerLost, TrainingError.failedElsewhere, MembershipError.coordinatorLost: true
     default: false
     }
 }
