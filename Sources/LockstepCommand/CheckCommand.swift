@@ -4,7 +4,8 @@ import Lockstep
 /// `lockstep check`.
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "check", abstract: "Checks all-reduce against answers known exactly, over types, operations and lengths.")
+        commandName: "check", abstract: "Checks all-reduce against answers known exactly, over types, operations and lengths.",
+        usage: "lockstep check [-n <workers>] [--largest <bytes>] [--seed <seed>]")
 
     @Option(name: [.customShort("n"), .long], parsing: .unconditional, help: "Workers on this host.")
     var workers = 4
