@@ -65,8 +65,7 @@ final class ControlPlane: @unchecked Sendable {
                 loop: loop, host: host, port: address.port, worldSize: environment.worldSize, secret: address.secret,
                 joinTimeLimit: joinLimit(environment.timeout)) { _ in }
         } catch {
-            throw MembershipError.noCoordinator(
-                address: SocketAddress.text(host: address.host, port: address.port), cause: error.description)
+            throw MembershipError.cannotCoordinate(cause: error.description)
         }
     }
 

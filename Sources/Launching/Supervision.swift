@@ -64,6 +64,9 @@ package struct Supervision: ~Copyable {
         package var kill = Duration.seconds(5)
         /// After the first failure, for the others that happened with it, before the culprit is named.
         package var settling = Duration.milliseconds(50)
+        /// A worker that fails so soon after it was told to end had most likely failed before it could listen: its connections
+        /// close while it still ends, so that the neighbour that lost it may be seen to end first.
+        package var overlap = Duration.seconds(1)
 
         package init() {}
     }
@@ -194,11 +197,11 @@ package struct Supervision: ~Copyable {
         let told = workers[rank].told
         // Whoever stops a whole host's processes signals workers and launcher alike, so the moment does not matter here.
         if Self.signals(upTo: told.level).contains(where: { ending.status == 128 + $0.rawValue }) { return .obeyed }
-        // Here it does: what is seen in the moment in which a signal is sent happened before it.
-        let toldBefore = told.at < now ? told.level : told.before
-        if ending == .exited(status: WorkerStatus.peerLost) || toldBefore >= .terminate { return .consequence }
+        if ending == .exited(status: WorkerStatus.peerLost) { return .consequence }
         if case .killed = ending { return .crashed }
-        return .failed
+        // Here it does: what is seen in the moment in which a signal is sent happened before it.
+        let toldBefore = told.at + limits.overlap < now ? told.level : told.before
+        return toldBefore >= .terminate ? .consequence : .failed
     }
 
     private static func signals(upTo level: Level) -> [Signal] {

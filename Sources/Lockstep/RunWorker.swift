@@ -16,7 +16,7 @@ import Training
 public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) -> Never {
     signal(SIGPIPE, SIG_IGN)
     var name = ""
-    // Outlives the body: the message must be out before the connections are closed, for then others end, and the launcher ends all.
+    // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?
     do {
         let environment = try WorkerEnvironment.current()
@@ -27,26 +27,47 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         try body(joined)
         joined.close()
     } catch {
-        fflush(nil)
-        if !isToldElsewhere(error) {
-            let line = Array("lockstep: \(name)\(error)\n".utf8)
-            _ = write(STDERR_FILENO, line, line.count)
-        }
-        // Without a farewell, which would have this rank taken for one that is done.
-        withExtendedLifetime(ring) { exit(isConsequence(error) ? WorkerStatus.peerLost : 1) }
+        fail(error, name, ring)
     }
     exit(0)
 }
 
-private func isConsequence(_ error: any Error) -> Bool {
-    switch error {
-    case CollectiveError.peerLost, TrainingError.failedElsewhere, MembershipError.coordinatorLost: true
-    default: false
+private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
+    // This worker ends anyhow, and with its own status: others that end first must not have it killed for company.
+    signal(SIGTERM, SIG_IGN)
+    signal(SIGINT, SIG_IGN)
+    let verdict = Verdict(error)
+    let isConsequence = verdict.culprit != nil && verdict.culprit != ring?.rank
+    fflush(nil)
+    // Under a launcher the rank that failed says why, on the same terminal.
+    if !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) {
+        let line = Array("lockstep: \(name)\(error)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
     }
+    // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.
+    if verdict.isKnownToAll { try? ring?.barrier() }
+    // Without a farewell, which would have this rank taken for one that is done.
+    withExtendedLifetime(ring) { exit(isConsequence ? WorkerStatus.peerLost : 1) }
 }
 
-/// Under a launcher the rank that failed has said why, on the same terminal.
-private func isToldElsewhere(_ error: any Error) -> Bool {
-    guard case TrainingError.failedElsewhere = error else { return false }
-    return getenv("LOCKSTEP_COORDINATOR") != nil
+/// Whose failure an error is, and who knows.
+private struct Verdict {
+    /// The rank whose failure it is; nil if it is none's in particular.
+    var culprit: Int?
+    /// Whether every rank throws this at the same place.
+    var isKnownToAll = true
+
+    init(_ error: any Error) {
+        switch error {
+        case let failure as SharedFailure: culprit = failure.rank
+        case TrainingError.gradientNotFinite(_, _, let rank, _), TrainingError.lossNotFinite(_, _, let rank),
+            TrainingError.ranksDiffer(let rank, _):
+            culprit = rank
+        case TrainingError.noWeight: culprit = 0
+        case CollectiveError.peerLost(let rank, _, _, _, _):
+            culprit = rank
+            isKnownToAll = false
+        default: isKnownToAll = false
+        }
+    }
 }

@@ -5,6 +5,7 @@ import Lockstep
 struct CheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "check", abstract: "Checks all-reduce and its kin against answers known exactly.",
+        usage: "lockstep check [-n <workers>] [--largest <bytes>] [--seed <seed>]",
         discussion: """
             lockstep check -n 4
             lockstep check -n 1...16 --largest 64M

@@ -31,6 +31,7 @@ struct GenerateCommand: ParsableCommand {
         if !(temperature >= 0 && temperature.isFinite) {
             throw ValidationError("--temperature is \(temperature.brief), which must be at least 0.")
         }
+        if checkpoint.isEmpty { throw ValidationError("--checkpoint is empty; give a run's --out directory, or one of its checkpoints.") }
         if prompt.isEmpty { throw ValidationError("--prompt is empty; give at least one character to go on from.") }
     }
 

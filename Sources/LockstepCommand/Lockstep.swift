@@ -51,14 +51,15 @@ extension LockstepCommand {
         while text.hasSuffix(".") { text.removeLast() }
         let lines = fullMessage(for: error).split(separator: "\n").map(String.init)
         // "Help:  --steps <steps>  Optimizer steps to train for."
-        if let help = lines.first(where: { $0.hasPrefix("Help:  ") })?.split(separator: "  "), help.count > 2 {
-            text += " (\(help[2...].joined(separator: " ")))"
+        if !text.contains("Please provide"), let help = lines.first(where: { $0.hasPrefix("Help:  ") })?.split(separator: "  "), help.count > 2 {
+            let purpose = help[2...].joined(separator: " ")
+            text += " (\(purpose.hasSuffix(".") ? String(purpose.dropLast()) : purpose))"
         }
         // "  See 'lockstep train digits --help' for more information."
         let pointer = lines.compactMap { line in
             line.hasPrefix("  See '") ? line.dropFirst(7).prefix { $0 != "'" } : nil
         }
-        return text + "; see \(pointer.first ?? "lockstep --help")"
+        return text + (text.hasSuffix("?") ? " See " : "; see ") + "\(pointer.first ?? "lockstep --help")"
     }
 }
 

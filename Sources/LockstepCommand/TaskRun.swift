@@ -165,7 +165,7 @@ extension String {
 extension Double {
     /// With so many decimals: "0.9800".
     func rounded(places: Int) -> String {
-        guard isFinite else { return "\(self)" }
+        guard isFinite else { return isNaN ? "nan" : "\(self)" }
         var scale = 1.0
         for _ in 0..<places { scale *= 10 }
         let scaled = (magnitude * scale).rounded()

@@ -10,8 +10,6 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case noWeight(step: Int)
     /// Ranks were started with different things that must be the same.
     case ranksDiffer(rank: Int, what: String)
-    /// Another rank failed at what every rank must do; its own message says why.
-    case failedElsewhere(rank: Int, what: String)
     /// A checkpoint's tensors are not this model's.
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
@@ -30,8 +28,6 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
             "step \(step): the losses of all its micro-batches have weight 0, so there is nothing to learn from"
         case .ranksDiffer(let rank, let what):
             "rank \(rank) has \(what) other than rank 0's: start every rank with the same program, flags and data"
-        case .failedElsewhere(let rank, let what):
-            "rank \(rank) failed in \(what); what it says itself says why"
         case .otherModel(let path, let difference):
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):
