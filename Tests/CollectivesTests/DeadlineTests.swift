@@ -43,7 +43,8 @@ import Testing
                 Issue.record("rank \(one.rank): \(String(describing: one.error))")
                 continue
             }
-            #expect(operation >= 20 && bytes > 0)
+            // The twentieth may not have ended here when the last rank had its sum.
+            #expect(operation >= 19 && bytes > 0)
             // 100 ms is what is promised of a machine that is not overloaded; that of a test may be.
             #expect(one.after < .milliseconds(500), "rank \(one.rank) was told after \(one.after)")
             print("rank \(one.rank) of \(worldSize) was told of the death after \(one.after)")
