@@ -7,12 +7,17 @@ import Wire
 
 /// A ring whose ranks are threads of this process. Prints the number of heap allocations, in the whole process, during all rounds
 /// but the first tenth. A round is an all-reduce of float32, one of carriers while it is under way, and a barrier.
+///
+/// With GO, a path, the last rank joins only when a file is there, and the process tells first the coordinator's port and the secret,
+/// then each stranger that was refused.
 struct RingRounds {
     let workers: Int
     let elements: Int
     let rounds: Int
+    let goPath: String?
 
     init(arguments: [String]) {
+        goPath = arguments.count > 3 ? arguments[3] : nil
         workers = Int(arguments[0])!
         elements = Int(arguments[1])!
         rounds = Int(arguments[2])!
@@ -22,7 +27,11 @@ struct RingRounds {
         let secret = try Secret.random()
         let loop = try Loop()
         let coordinator = try Coordinator(
-            loop: loop, host: "127.0.0.1", port: 0, worldSize: workers, secret: secret, joinTimeLimit: .seconds(30)) { _ in }
+            loop: loop, host: "127.0.0.1", port: 0, worldSize: workers, secret: secret, joinTimeLimit: .seconds(30)
+        ) { [goPath] event in
+            if goPath != nil, case .refusedStranger(_, let cause) = event { tell("refused \(cause)") }
+        }
+        if goPath != nil { tell("port \(coordinator.address.port) secret \(secret.hexadecimal)") }
         let values = [
             "WORLD_SIZE": "\(workers)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(coordinator.address.port)",
             "LOCKSTEP_SECRET": secret.hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
@@ -30,6 +39,9 @@ struct RingRounds {
         try loop.startThread(name: "coordinator")
         let threads = try (0..<workers).map { rank in
             let environment = try WorkerEnvironment { name in name == "RANK" ? "\(rank)" : values[name] }
+            if rank == workers - 1, let goPath {
+                while access(goPath, F_OK) != 0 { usleep(5000) }
+            }
             let player = RankPlayer(environment: environment, elements: elements, rounds: rounds)
             var thread = pthread_t()
             let code = pthread_create(
@@ -45,6 +57,12 @@ struct RingRounds {
         loop.stopAndJoin()
         withExtendedLifetime(coordinator) {}
     }
+}
+
+/// One line, at once, whoever reads.
+private func tell(_ line: String) {
+    print(line)
+    fflush(nil)
 }
 
 /// One rank's thread.
