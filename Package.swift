@@ -22,13 +22,15 @@ let package = Package(
 
         // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
         .target(name: "CReductionKernels"),
+        // What `lockstep bench` compares the ring with.
+        .target(name: "CRawRing"),
         .target(name: "CTensorKernels", dependencies: ["COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
         .target(name: "Tensors", dependencies: ["CTensorKernels"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
-        .target(name: "Collectives", dependencies: ["CReductionKernels", "EventLoop", "Membership", "Wire"]),
+        .target(name: "Collectives", dependencies: ["CRawRing", "CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(
@@ -70,14 +72,16 @@ let package = Package(
             name: "TestSupport", dependencies: ["Collectives", "EventLoop", "Membership", "Wire"], path: "Tests/TestSupport"),
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
-            name: "Probe", dependencies: ["CAllocationCounter", "EventLoop", "Launching"], path: "Tests/Probe"),
+            name: "Probe",
+            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "Wire"], path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
         .testTarget(
-            name: "CollectivesTests", dependencies: ["Collectives", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+            name: "CollectivesTests",
+            dependencies: ["CRawRing", "Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets"]),
@@ -92,7 +96,9 @@ let package = Package(
             ].map { .embedInCode("Resources/\($0)") }),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Probe"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe"]),
+        // Named so that they are built: the tests run the programs themselves.
+        .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
     ],
     swiftLanguageModes: [.v6]
 )

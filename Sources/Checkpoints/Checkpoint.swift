@@ -1,3 +1,5 @@
+import Glibc
+
 /// A whole checkpoint on the disk: its manifest was read, and every file was found to be what the manifest says.
 public struct Checkpoint: Sendable {
     /// The weights' file in a checkpoint's directory.
@@ -67,7 +69,12 @@ public struct Checkpoint: Sendable {
     package static func find(_ path: String, fileSystem: any FileSystem) throws(CheckpointError) -> (
         checkpoint: Checkpoint, damaged: [DamagedCheckpoint]
     ) {
-        let names = try fileSystem.call("list", path) { () throws(SystemError) in try fileSystem.list(path) }
+        let names: [String]
+        do {
+            names = try fileSystem.call("list", path) { () throws(SystemError) in try fileSystem.list(path) }
+        } catch .system(_, _, ENOENT), .system(_, _, ENOTDIR) {
+            throw .noCheckpoint(path: path)
+        }
         if names.contains(manifestName) { return (try Checkpoint(path: path, fileSystem: fileSystem), []) }
         let directory = CheckpointDirectory(path, fileSystem: fileSystem)
         let (checkpoint, damaged) = try directory.latest()

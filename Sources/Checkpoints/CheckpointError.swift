@@ -62,6 +62,7 @@ extension CheckpointError: CustomStringConvertible {
     private static func advice(_ errno: Int32) -> String {
         switch errno {
         case ENOSPC, EDQUOT: "; free some space or use another directory"
+        case ENOTDIR: "; a part of that path is a file: choose another directory"
         case EACCES, EPERM, EROFS: "; use a directory that this user may write to"
         default: ""
         }

@@ -1,50 +1,71 @@
 import Glibc
 
-/// State shared by the compute thread and the ring's thread: a lock, and a condition to wait for. Neither side allocates.
+/// State shared by the compute thread and the ring's threads: a lock, and for each of two sides a condition to wait for. Nobody
+/// allocates, and a side that does not wait is not woken.
 final class Monitor<State>: @unchecked Sendable {
-    // SAFETY (@unchecked Sendable): `state` is touched only between lock and unlock.
+    // SAFETY (@unchecked Sendable): `state` and `waiting` are touched only between lock and unlock.
+
+    /// Who waits. A wake-up costs as much as a small operation, so each side is woken only for what it waits for.
+    enum Side: Int {
+        case computeThread
+        case ringThread
+    }
 
     private var state: State
+    private var waiting = (computeThread: 0, ringThread: 0)
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    /// One for each side.
+    private let conditions = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 2)
 
     init(_ state: consuming State) {
         self.state = state
         pthread_mutex_init(mutex, nil)
-        pthread_cond_init(condition, nil)
+        pthread_cond_init(conditions, nil)
+        pthread_cond_init(conditions + 1, nil)
     }
 
     deinit {
-        pthread_cond_destroy(condition)
+        pthread_cond_destroy(conditions)
+        pthread_cond_destroy(conditions + 1)
         pthread_mutex_destroy(mutex)
-        condition.deallocate()
+        conditions.deallocate()
         mutex.deallocate()
     }
 
-    /// Reads or changes the state. Short: the other thread may be waiting.
+    /// Reads or changes the state, in a way that nobody waits for. Short: another thread may be at the lock.
     func withLock<Result>(_ body: (inout State) -> Result) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         return body(&state)
     }
 
-    /// Changes the state and wakes whoever waits for it.
-    func notify<Result>(_ body: (inout State) -> Result) -> Result {
+    /// Changes the state and wakes a side if it waits.
+    @discardableResult
+    func notify<Result>(_ side: Side, _ body: (inout State) -> Result) -> Result {
         pthread_mutex_lock(mutex)
-        defer {
-            pthread_mutex_unlock(mutex)
-            pthread_cond_broadcast(condition)
-        }
-        return body(&state)
+        let result = body(&state)
+        let isWaiting = (side == .computeThread ? waiting.computeThread : waiting.ringThread) > 0
+        pthread_mutex_unlock(mutex)
+        if isWaiting { pthread_cond_broadcast(conditions + side.rawValue) }
+        return result
     }
 
-    /// Waits until `body` gives a value; it is asked again after every `notify`.
-    func wait<Result>(until body: (inout State) -> Result?) -> Result {
+    /// Waits on a side until `body` gives a value; it is asked again after every `notify` of that side.
+    func wait<Result>(_ side: Side, until body: (inout State) -> Result?) -> Result {
         pthread_mutex_lock(mutex)
         defer { pthread_mutex_unlock(mutex) }
         while true {
             if let result = body(&state) { return result }
-            pthread_cond_wait(condition, mutex)
+            count(side, 1)
+            pthread_cond_wait(conditions + side.rawValue, mutex)
+            count(side, -1)
+        }
+    }
+
+    private func count(_ side: Side, _ change: Int) {
+        switch side {
+        case .computeThread: waiting.computeThread += change
+        case .ringThread: waiting.ringThread += change
         }
     }
 }

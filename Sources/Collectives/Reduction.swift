@@ -61,7 +61,8 @@ package struct Reduction: Equatable, Sendable {
         }
     }
 
-    private func combine(
+    /// result = partial op own for partial results, carriers included; any of the three may be the same memory.
+    func combine(
         _ partial: UnsafeRawPointer, _ own: UnsafeRawPointer, into result: UnsafeMutableRawPointer, count: Int
     ) {
         let element = element == .carrier ? Element.float64 : element

@@ -1,12 +1,11 @@
 import CReductionKernels
-import EventLoop
 import Membership
 
 /// A rank's place in the ring of a job, and the collective operations on it.
 ///
 /// Every rank makes the same calls in the same order; each operation is matched by its number. Calls come from one thread, the
-/// compute thread; a thread of the ring's own moves the bytes, so that operations go on while the caller computes. A world of one
-/// has neither thread nor socket.
+/// compute thread. It moves the bytes itself while it waits for them; a thread of the ring's own does while the caller computes. A
+/// world of one has neither threads nor sockets.
 ///
 /// After an error the ring is of no more use: `close` it.
 public final class Ring {
@@ -18,9 +17,9 @@ public final class Ring {
         let sequence: UInt64
     }
 
-    private let shared = Monitor(RingDriver.Shared())
-    private var loop: Loop?
-    private var driver: RingDriver?
+    private let shared = Monitor(RingShared())
+    private var data: DataPlane?
+    private var control: ControlPlane?
     private var isClosed = false
 
     /// Joins the job that the environment names, and returns when its ring is complete.
@@ -31,23 +30,14 @@ public final class Ring {
         rank = environment.rank
         worldSize = environment.worldSize
         guard let address = environment.coordinator else { return }
-        let loop = try Loop()
-        self.loop = loop
         do {
-            driver = try RingDriver(loop: loop, environment: environment, address: address, shared: shared)
-            try loop.startThread(name: "lockstep-ring")
+            if worldSize > 1 { data = try DataPlane(environment: environment, secret: address.secret, shared: shared) }
+            control = try ControlPlane(environment: environment, address: address, ring: data, shared: shared)
+            if let data { try data.join() } else { shared.wait(.computeThread) { $0.isFormed || $0.failure != nil ? () : nil } }
+            if let failure = shared.withLock({ $0.failure }) { throw failure }
         } catch {
-            driver?.closeAll()
-            loop.close()
-            self.loop = nil
-            throw error
-        }
-        let failure: (any Error)?? = shared.wait { shared in
-            shared.failure != nil || shared.isFormed ? .some(shared.failure) : nil
-        }
-        if let failure = failure ?? nil {
             stop()
-            throw failure
+            throw error
         }
     }
 
@@ -67,23 +57,23 @@ public final class Ring {
     public func allReduce<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws {
-        try wait(for: startAllReduce(values, operation))
+        try run(inPlace(values, Reduction(Element.ringElement.element, operation), .allReduce))
     }
 
     /// Starts what `allReduce` does. The memory is the ring's until the ticket has been waited for.
     public func startAllReduce<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws -> Ticket {
-        try start(values, Reduction(Element.ringElement.element, operation), .allReduce)
+        try submit(inPlace(values, Reduction(Element.ringElement.element, operation), .allReduce))
     }
 
-    private func start<Element>(
+    private func inPlace<Element>(
         _ values: UnsafeMutableBufferPointer<Element>, _ reduction: Reduction, _ pattern: RingPlan.Pattern
-    ) throws -> Ticket {
+    ) -> RingShared.Operation {
         // An operation on nothing is one all the same: it has its number.
         let empty = UnsafeMutableRawPointer(bitPattern: 64)!
         let memory = values.baseAddress.map { UnsafeMutableRawPointer($0) } ?? empty
-        return try submit(.init(reduction: reduction, source: memory, result: memory, count: values.count, pattern: pattern))
+        return .init(reduction: reduction, source: memory, result: memory, count: values.count, pattern: pattern)
     }
 
     /// The elementwise reduction over all ranks of chunk `rank` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
@@ -91,18 +81,18 @@ public final class Ring {
     public func reduceScatter<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws {
-        try wait(for: start(values, Reduction(Element.ringElement.element, operation), .reduceScatter))
+        try run(inPlace(values, Reduction(Element.ringElement.element, operation), .reduceScatter))
     }
 
     /// Gives every rank all chunks, of which each begins with its own in place: the other half of an all-reduce.
     public func allGather<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>) throws {
-        try wait(for: start(values, Reduction(Element.ringElement.element), .allGather))
+        try run(inPlace(values, Reduction(Element.ringElement.element), .allGather))
     }
 
     /// Gives every rank the elements that rank `root` has.
     public func broadcast<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>, from root: Int) throws {
         precondition((0..<worldSize).contains(root), "rank \(root) in a world of \(worldSize)")
-        try wait(for: start(values, Reduction(Element.ringElement.element), .broadcast(root: root)))
+        try run(inPlace(values, Reduction(Element.ringElement.element), .broadcast(root: root)))
     }
 
     /// The part of `count` elements that a rank owns: chunks differ by at most one element, the longer ones come first.
@@ -124,7 +114,7 @@ public final class Ring {
         let carriers = UnsafeMutableBufferPointer<Double>.allocate(capacity: values.count)
         defer { carriers.deallocate() }
         _ = lockstep_carrier_set(carriers.baseAddress!, base, values.count, grid.magic)
-        try wait(for: startAllReduce(carriers: UnsafeBufferPointer(carriers), into: base))
+        try run(.init(reduction: Reduction(.carrier), source: carriers.baseAddress!, result: base, count: values.count))
     }
 
     /// Starts the float32 sum: `result[i]` becomes the sum over all ranks of `values[i]`. Both are the caller's until the ticket has
@@ -153,52 +143,45 @@ public final class Ring {
 
     /// Returns when the operation, and all before it, have ended with their sums; throws why they have not.
     public func wait(for ticket: Ticket) throws {
-        let failure: (any Error)?? = shared.wait { shared in
-            if shared.completed >= ticket.sequence { return .some(nil) }
-            return shared.failure.map { .some($0) }
-        }
-        if let failure = failure ?? nil { throw failure }
+        try data?.wait(for: ticket.sequence)
     }
 
     /// Leaves the job properly: waits, for ten seconds at most, until every other rank has called it, so that nobody's going is
     /// taken for a loss. After an error it closes at once.
     public func close() {
         guard !isClosed else { return }
-        if let driver, let loop, shared.withLock({ $0.failure == nil }) {
-            loop.enqueue { driver.leave() }
-            shared.wait { $0.isOver || $0.failure != nil ? () : nil }
+        if let control, shared.withLock({ $0.failure == nil }) {
+            control.leave()
+            shared.wait(.computeThread) { $0.isOver || $0.failure != nil ? () : nil }
         }
         stop()
     }
 
-    private func submit(_ operation: RingDriver.Operation) throws -> Ticket {
-        guard worldSize > 1 else {
-            operation.reduction.finishAlone(operation.source, into: operation.result, count: operation.count)
-            let sequence = shared.withLock { shared in
-                shared.completed += 1
-                return shared.completed
-            }
-            return Ticket(sequence: sequence)
-        }
-        // Waits only where the program is a thousand operations ahead of the ring.
-        let result: Result<Ticket, any Error> = shared.wait { shared in
-            if let failure = shared.failure { return .failure(failure) }
-            guard shared.submitted - shared.completed < UInt64(shared.queue.count) else { return nil }
-            shared.queue[Int(shared.submitted % UInt64(shared.queue.count))] = operation
-            shared.submitted += 1
-            return .success(Ticket(sequence: shared.submitted))
-        }
-        driver?.wake.signal()
-        return try result.get()
-    }
-
     private func stop() {
         isClosed = true
-        shared.notify { if $0.failure == nil { $0.failure = CollectiveError.closed } }
-        guard let driver, let loop else { return }
-        loop.enqueue { driver.closeAll() }
-        loop.stopAndJoin()
-        self.driver = nil
-        self.loop = nil
+        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = CollectiveError.closed } }
+        control?.stop()
+        data?.stop()
+        control = nil
+        data = nil
+    }
+
+    /// Starts an operation, or in a world of one does it.
+    private func submit(_ operation: RingShared.Operation) throws -> Ticket {
+        guard let data else {
+            runAlone(operation)
+            return Ticket(sequence: 0)
+        }
+        return Ticket(sequence: try data.submit(operation))
+    }
+
+    /// Does an operation from beginning to end.
+    private func run(_ operation: RingShared.Operation) throws {
+        guard let data else { return runAlone(operation) }
+        try data.run(operation)
+    }
+
+    private func runAlone(_ operation: RingShared.Operation) {
+        operation.reduction.finishAlone(operation.source, into: operation.result, count: operation.count)
     }
 }

@@ -25,10 +25,13 @@ final class RingFormation {
     private var left: TCPStream?
     private var right: TCPStream?
     private var timer: Timer?
+    private var retry: Timer?
     private var hasEnded = false
 
-    /// Connections that may wait for the ring to be announced; more are strangers.
+    /// Connections that may wait for the ring to be announced. The neighbour's comes within moments of the announcement, so what has
+    /// waited longest is a stranger's, and makes room.
     private static let mostWaiting = 16
+    private static let pauseBeforeRetry = Duration.milliseconds(20)
 
     init(
         loop: Loop, rank: Int, worldSize: Int, secret: Secret, timeLimit: Duration,
@@ -61,7 +64,19 @@ final class RingFormation {
             let timer = try Timer(loop: loop) { [weak self] in self?.timeIsUp() }
             timer.start(after: timeLimit)
             self.timer = timer
-            let neighbour = members[rightRank]
+            retry = try Timer(loop: loop) { [weak self] in self?.connectRight() }
+        } catch {
+            fail(members[rightRank], error.description)
+        }
+        connectRight()
+        for stream in waiting { judge(stream) }
+        waiting = []
+    }
+
+    private func connectRight() {
+        guard !hasEnded else { return }
+        let neighbour = members[rightRank]
+        do throws(LoopError) {
             _ = try Connector(loop: loop, host: neighbour.host, port: neighbour.port, within: timeLimit) { [weak self] result in
                 switch result {
                 case .failure(let error): self?.fail(neighbour, error.description)
@@ -71,10 +86,8 @@ final class RingFormation {
                 }
             }
         } catch {
-            fail(members[rightRank], error.description)
+            fail(neighbour, error.description)
         }
-        for stream in waiting { judge(stream) }
-        waiting = []
     }
 
     func cancel() {
@@ -91,7 +104,7 @@ final class RingFormation {
     private func accept(_ stream: TCPStream) {
         // The left neighbour may hear of the ring before this rank does; it waits, unread, until the generation is known.
         guard members.isEmpty else { return judge(stream) }
-        guard waiting.count < RingFormation.mostWaiting else { return stream.close() }
+        if waiting.count >= RingFormation.mostWaiting { waiting.removeFirst().close() }
         waiting.append(stream)
     }
 
@@ -113,8 +126,11 @@ final class RingFormation {
                 case .success:
                     right = stream
                     endIfComplete()
-                case .failure(let failure):
-                    fail(members[rightRank], failure.description)
+                case .failure(.wire(let error)):
+                    fail(members[rightRank], error.description)
+                case .failure:
+                    // It was crowded out, or the neighbour's kernel dropped it: neither says that the neighbour is not there.
+                    retry?.start(after: RingFormation.pauseBeforeRetry)
                 }
             }
         } catch {
@@ -154,6 +170,7 @@ final class RingFormation {
         hasEnded = true
         listener?.close()
         timer?.close()
+        retry?.close()
         for stream in waiting { stream.close() }
         if case .success = result {} else {
             left?.close()

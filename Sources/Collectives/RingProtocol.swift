@@ -59,8 +59,12 @@ package final class RingProtocol<Link: RingLink> {
     package static var window: Int { 4 }
     package static var slotBudgetBytes: Int { 4 << 20 }
     package static var operationsUnderWay: Int { 1024 }
+    /// Up to this many bytes half the hops are worth more than the bytes that they cost; measured on loopback with two cores.
+    static var longestExchange: Int { 4 << 10 }
+    /// Two ranks send no more bytes in an exchange.
+    static var longestExchangeOfTwo: Int { 64 << 10 }
     static var largestSegmentBytes: Int { 256 << 10 }
-    static var smallestSegmentBytes: Int { 16 << 10 }
+    static var smallestSegmentBytes: Int { 64 << 10 }
 
     private struct Active {
         var operation: Operation
@@ -77,14 +81,8 @@ package final class RingProtocol<Link: RingLink> {
         var operation = 0
         var receivesLeft = 0
         var writesLeft = 0
-    }
-
-    private enum Slot {
-        case free
-        case landing
-        /// Landed before this rank submitted the operation; `earlyHeaders` has its header.
-        case early
-        case sending
+        /// The least hop that may arrive next: a neighbour sends a slice's hops in their order.
+        var nextHop = 0
     }
 
     package let rank: Int
@@ -99,10 +97,8 @@ package final class RingProtocol<Link: RingLink> {
     package private(set) var completed: UInt64 = 0
 
     private unowned let link: Link
-    private let slots: UnsafeMutableRawPointer
+    private var slots: SlotPool
     private let headers: UnsafeMutableRawPointer
-    private var slotStates: [Slot]
-    private var earlyHeaders: [FrameHeader]
     private var places = [Place](repeating: Place(), count: RingProtocol.window)
     /// A circle of the operations under way, `completed ..< submitted`, at their sequence modulo its count.
     private var operations: [Active?] = Array(repeating: nil, count: RingProtocol.operationsUnderWay)
@@ -123,18 +119,12 @@ package final class RingProtocol<Link: RingLink> {
         let slotCount = window * (worldSize - 1)
         slotBytes = min(
             RingProtocol.largestSegmentBytes, max(64, RingProtocol.slotBudgetBytes / slotCount & ~63))
-        slotStates = [Slot](repeating: .free, count: slotCount)
-        earlyHeaders = [FrameHeader](
-            repeating: FrameHeader(
-                generation: 0, operation: 0, slice: 0, hop: 0, signature: 0, payloadBytes: 0, elementCount: 0),
-            count: slotCount)
-        // SAFETY: both are freed in deinit. The link outlives every send, so that nothing is read after that.
-        slots = .allocate(byteCount: slotCount * slotBytes, alignment: 64)
+        slots = SlotPool(count: slotCount, bytes: slotBytes)
+        // SAFETY: freed in deinit. The link outlives every send, so that nothing is read after that.
         headers = .allocate(byteCount: window * 2 * (worldSize - 1) * FrameHeader.byteCount, alignment: 64)
     }
 
     deinit {
-        slots.deallocate()
         headers.deallocate()
     }
 
@@ -144,14 +134,16 @@ package final class RingProtocol<Link: RingLink> {
     package var hasRoom: Bool { submitted - completed < UInt64(operations.count) }
 
     /// Puts an operation in the queue and starts what the window allows.
-    package func submit(_ operation: Operation) throws(CollectiveError) {
+    package func submit(_ submitted: Operation) throws(CollectiveError) {
+        var operation = submitted
+        if operation.pattern == .allReduce, isShort(operation) { operation.pattern = .exchange }
         precondition(hasRoom, "more than \(operations.count) operations under way")
         let plan = RingPlan(
             rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation),
             pattern: operation.pattern)
-        operations[position(submitted)] = Active(
-            operation: operation, plan: plan, sequence: submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
-        submitted += 1
+        operations[position(self.submitted)] = Active(
+            operation: operation, plan: plan, sequence: self.submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
+        self.submitted += 1
         slicesSubmitted += UInt64(plan.sliceCount)
         try startSlices()
         retireOperations()
@@ -182,11 +174,7 @@ package final class RingProtocol<Link: RingLink> {
             isPaused = true
             return .pause
         }
-        guard case .free = slotStates[slot] else { throw violation("hop \(hop) of slice \(header.slice) twice") }
-        slotStates[slot] = .landing
-        earlyHeaders[slot] = header
-        landingHeader = header
-        return .at(slotMemory(slot, bytes: Int(header.payloadBytes)))
+        return try .at(take(slot, for: header))
     }
 
     /// The payload of the last header that got a place has all arrived there.
@@ -197,7 +185,7 @@ package final class RingProtocol<Link: RingLink> {
         let hop = Int(header.hop)
         let placeIndex = place(of: header.slice)
         if hop < worldSize - 1, header.slice >= slicesStarted {
-            slotStates[slotIndex(place: placeIndex, hop: hop)] = .early
+            slots.set(slotIndex(place: placeIndex, hop: hop), .early)
             return
         }
         take(placeIndex, hop: hop)
@@ -220,18 +208,17 @@ package final class RingProtocol<Link: RingLink> {
         }
         let active = operation(at: places[placeIndex].operation)
         try check(header, against: active)
+        guard active.plan.hops.contains(hop), hop >= places[placeIndex].nextHop else {
+            throw violation("hop \(hop) of slice \(header.slice), out of order")
+        }
+        places[placeIndex].nextHop = hop + 1
         let segment = segment(received: hop, of: active, slice: header.slice)
         let elementBytes = hop < worldSize - 1 ? active.operation.reduction.partialBytes : active.operation.reduction.resultBytes
         guard Int(header.payloadBytes) == segment.count * elementBytes else {
             throw violation("\(header.payloadBytes) bytes for \(segment.count) elements of \(elementBytes)")
         }
+        if hop < worldSize - 1 { return try .at(take(slotIndex(place: placeIndex, hop: hop), for: header)) }
         landingHeader = header
-        if hop < worldSize - 1 {
-            let slot = slotIndex(place: placeIndex, hop: hop)
-            guard case .free = slotStates[slot] else { throw violation("hop \(hop) of slice \(header.slice) twice") }
-            slotStates[slot] = .landing
-            return .at(slotMemory(slot, bytes: Int(header.payloadBytes)))
-        }
         return .at(
             UnsafeMutableRawBufferPointer(
                 start: active.operation.result + segment.lowerBound * elementBytes, count: segment.count * elementBytes))
@@ -248,15 +235,20 @@ package final class RingProtocol<Link: RingLink> {
             return
         }
         let slot = slotIndex(place: placeIndex, hop: hop)
-        let partial = slots + slot * slotBytes
+        if active.plan.pattern == .exchange {
+            slots.set(slot, .inUse)
+            if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
+            return
+        }
+        let partial = slots.memory(slot)
         let own = active.operation.source + segment.lowerBound * reduction.partialBytes
         if hop < worldSize - 2 {
             reduction.add(own, to: partial, count: segment.count)
-            slotStates[slot] = .sending
+            slots.set(slot, .inUse)
         } else {
             let result = active.operation.result + segment.lowerBound * reduction.resultBytes
             reduction.finish(partial, own, into: result, count: segment.count)
-            slotStates[slot] = .free
+            slots.release(slot)
         }
         if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
     }
@@ -286,12 +278,14 @@ package final class RingProtocol<Link: RingLink> {
         send(placeIndex, active, hop: active.plan.hops.lowerBound)
         for hop in 0..<(worldSize - 1) {
             let slot = slotIndex(place: placeIndex, hop: hop)
-            guard case .early = slotStates[slot] else { continue }
-            let header = earlyHeaders[slot]
+            guard slots.state(slot) == .early else { continue }
+            guard active.plan.hops.contains(hop) else { throw violation("hop \(hop) of slice \(slice), which has none") }
+            let header = slots.header(slot)
             try check(header, against: active)
             guard segment(received: hop, of: active, slice: slice).count * active.operation.reduction.partialBytes
                 == Int(header.payloadBytes)
             else { throw violation("a segment of \(header.payloadBytes) bytes at hop \(hop) of slice \(slice)") }
+            places[placeIndex].nextHop = hop + 1
             take(placeIndex, hop: hop)
         }
         try finishIfDone(placeIndex)
@@ -312,7 +306,7 @@ package final class RingProtocol<Link: RingLink> {
                 start: active.operation.source + segment.lowerBound * bytes, count: segment.count * bytes)
         } else if hop < worldSize - 1 {
             body = UnsafeRawBufferPointer(
-                slotMemory(slotIndex(place: placeIndex, hop: hop - 1), bytes: segment.count * reduction.partialBytes))
+                start: slots.memory(slotIndex(place: placeIndex, hop: hop - 1)), count: segment.count * reduction.partialBytes)
         } else {
             let bytes = reduction.resultBytes
             body = UnsafeRawBufferPointer(
@@ -335,14 +329,18 @@ package final class RingProtocol<Link: RingLink> {
     /// The send of a hop no longer needs its memory.
     private func release(_ placeIndex: Int, hop: Int) {
         places[placeIndex].writesLeft -= 1
-        // What hop h of the reduce-scatter sends on came in at hop h - 1.
-        if hop >= 1, hop < worldSize - 1 { slotStates[slotIndex(place: placeIndex, hop: hop - 1)] = .free }
+        // What hop h of the reduce-scatter sends on came in at hop h - 1. An exchange needs it once more, at the end.
+        if hop >= 1, hop < worldSize - 1, operation(at: places[placeIndex].operation).plan.pattern != .exchange {
+            slots.release(slotIndex(place: placeIndex, hop: hop - 1))
+        }
     }
 
     // MARK: Ending
 
     private func finishIfDone(_ placeIndex: Int) throws(CollectiveError) {
         guard places[placeIndex].isBusy, places[placeIndex].receivesLeft == 0, places[placeIndex].writesLeft == 0 else { return }
+        let active = operation(at: places[placeIndex].operation)
+        if active.plan.pattern == .exchange { combine(placeIndex, active) }
         places[placeIndex].isBusy = false
         operations[places[placeIndex].operation]!.slicesLeft -= 1
         retireOperations()
@@ -355,6 +353,33 @@ package final class RingProtocol<Link: RingLink> {
         guard isPaused else { return }
         isPaused = false
         link.resume()
+    }
+
+    /// Ends an exchange: all ranks' elements are here, this rank's in the source, the others' in the slots, and nothing is being sent any
+    /// more. They are added in the order of the ranks, on every rank alike.
+    private func combine(_ placeIndex: Int, _ active: Active) {
+        let reduction = active.operation.reduction
+        let segment = active.plan.segment(chunk: 0, slice: Int(places[placeIndex].slice - active.firstSlice))
+        let own = UnsafeMutableRawPointer(mutating: active.operation.source + segment.lowerBound * reduction.partialBytes)
+        func elements(of other: Int) -> UnsafeMutableRawPointer {
+            // What rank q sent arrives after as many links as lie between.
+            let hop = (rank - other - 1 + worldSize) % worldSize
+            return other == rank ? own : slots.memory(slotIndex(place: placeIndex, hop: hop))
+        }
+        var sum = elements(of: 0)
+        for other in 1..<worldSize {
+            let next = elements(of: other)
+            if other == worldSize - 1 {
+                let result = active.operation.result + segment.lowerBound * reduction.resultBytes
+                reduction.finish(sum, next, into: result, count: segment.count)
+            } else {
+                // The source is the caller's and stays as it is; slots are ours to add in.
+                let target = sum == own ? next : sum
+                reduction.combine(sum, next, into: target, count: segment.count)
+                sum = target
+            }
+        }
+        for hop in 0..<(worldSize - 1) { slots.release(slotIndex(place: placeIndex, hop: hop)) }
     }
 
     private func retireOperations() {
@@ -373,8 +398,11 @@ package final class RingProtocol<Link: RingLink> {
     private func place(of slice: UInt64) -> Int { Int(slice % UInt64(RingProtocol.window)) }
     private func slotIndex(place: Int, hop: Int) -> Int { place * (worldSize - 1) + hop }
 
-    private func slotMemory(_ slot: Int, bytes: Int) -> UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: slots + slot * slotBytes, count: bytes)
+    /// A place in a slot for the payload of a header.
+    private func take(_ slot: Int, for header: FrameHeader) throws(CollectiveError) -> UnsafeMutableRawBufferPointer {
+        guard slots.state(slot) == .free else { throw violation("hop \(header.hop) of slice \(header.slice) twice") }
+        landingHeader = header
+        return UnsafeMutableRawBufferPointer(start: slots.take(slot, for: header), count: Int(header.payloadBytes))
     }
 
     private func operation(at position: Int) -> Active {
@@ -386,11 +414,15 @@ package final class RingProtocol<Link: RingLink> {
         active.plan.segment(chunk: active.plan.chunkReceived(hop: hop), slice: Int(slice - active.firstSlice))
     }
 
+    /// Whether an all-reduce is better done as an exchange.
+    private func isShort(_ operation: Operation) -> Bool {
+        operation.count * operation.reduction.partialBytes <= (worldSize == 2 ? RingProtocol.longestExchangeOfTwo : RingProtocol.longestExchange)
+    }
+
     /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
     private func segmentElements(of operation: Operation) -> Int {
         let bytes = operation.reduction.partialBytes
-        var largestChunk = (operation.count + worldSize - 1) / worldSize
-        if case .broadcast = operation.pattern { largestChunk = operation.count }
+        let largestChunk = RingPlan.largestChunk(of: operation.count, worldSize: worldSize, operation.pattern)
         let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
         return max(1, min(wanted, slotBytes) / bytes)
     }

@@ -127,6 +127,12 @@ package final class Loop: @unchecked Sendable {
         draining.removeAll(keepingCapacity: true)
     }
 
+    /// Takes the loop over: from now on it belongs to the calling thread. The caller makes sure, by a lock of its own, that no other
+    /// thread is using the loop or will, until that thread has taken it over in turn.
+    package func claim() {
+        owner.store(pthread_self(), ordering: .releasing)
+    }
+
     // MARK: Running
 
     /// Runs the loop on the calling thread, its owner, until `stop()`. It does not return for lack of handles, since work may
@@ -199,7 +205,7 @@ package final class Loop: @unchecked Sendable {
 
     private func threadMain() {
         owner.store(pthread_self(), ordering: .releasing)
-        lockstep_name_thread(threadName)
+        nameThread(threadName)
         run()
         closeOnOwner()
     }

@@ -24,7 +24,7 @@ package enum LoopError: Error, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .listen(let address, .addressInUse):
-            "cannot listen on \(address): the port is in use; choose another port, or 0 for any free one"
+            "cannot listen on \(address): the port is in use; choose another"
         case .listen(let address, let code) where code == .invalid:
             "cannot listen on \(address): not a numeric address; give one of this host's, 0.0.0.0 or ::"
         case .listen(let address, let code):

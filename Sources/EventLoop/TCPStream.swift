@@ -29,7 +29,7 @@ package final class TCPStream: Handle {
 
     let tcp: UnsafeMutablePointer<uv_tcp_t>
     private let stream: UnsafeMutablePointer<uv_stream_t>
-    private var freeRequests = WriteRequestPool()
+    private var freeRequests: WriteRequestPool
     private var resetsOnClose = false
 
     /// An unconnected socket.
@@ -37,6 +37,7 @@ package final class TCPStream: Handle {
         tcp = try makeHandle("uv_tcp_init") { uv_tcp_init(loop.raw, $0) }
         // SAFETY: uv_tcp_t begins with uv_stream_t; this is libuv's documented cast.
         stream = UnsafeMutableRawPointer(tcp).assumingMemoryBound(to: uv_stream_t.self)
+        freeRequests = WriteRequestPool()
         super.init(loop: loop, initialized: tcp)
     }
 

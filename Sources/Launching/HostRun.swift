@@ -8,7 +8,7 @@ final class HostRun {
     private let guardian: Guardian
     private let logs: LogDirectory?
     private let loop: Loop
-    private let writer: OutputWriter
+    private let output: HostOutput
     private let catchUp: Wake
     private let timer: Timer
     private var supervision: Supervision
@@ -51,11 +51,7 @@ final class HostRun {
             let catchUp = try Wake(loop: loop) { relay.run?.outputCaughtUp() }
             self.catchUp = catchUp
             timer = try Timer(loop: loop) { relay.run?.handle(.tick) }
-            let errors = configuration.errorDescriptor
-            writer = try OutputWriter(drained: { catchUp.signal() }) { descriptor, code in
-                guard descriptor != errors else { return }
-                HostRun.complain("output can no longer be written (\(code)); the run goes on without it", to: errors)
-            }
+            output = try HostOutput(configuration, logs: logs, drained: { catchUp.signal() })
         } catch {
             loop.close()
             throw error
@@ -78,8 +74,7 @@ final class HostRun {
                 program: program, arguments: configuration.arguments,
                 environment: configuration.environment(localRank: local, master: master))
             let destinations = Worker.Destinations(
-                writer: writer, output: configuration.outputDescriptor, errors: configuration.errorDescriptor,
-                log: logs?.descriptors[local] ?? -1)
+                output: output.output, errors: output.errors, log: output.logs.isEmpty ? nil : output.logs[local])
             do throws(LoopError) {
                 let worker = try Worker(loop: loop, rank: rank, prefix: prefix, specification, destinations) {
                     [relay] worker, event in relay.run?.handle(worker, event)
@@ -104,7 +99,7 @@ final class HostRun {
     /// Closes everything; harmless when there is nothing to close.
     func close() {
         loop.close()
-        if abandonsOutput { writer.abandon() } else { writer.close() }
+        if abandonsOutput { output.abandon() } else { output.close() }
     }
 
     private func watchSignals() throws {
@@ -129,7 +124,7 @@ final class HostRun {
             handle(.exited(rank: local, ending))
             setPace()
         case .output:
-            if writer.queuedBytes > HostRun.highWaterBytes { setPace() }
+            if output.queuedBytes > HostRun.highWaterBytes { setPace() }
         case .outputEnded:
             handle(.outputEnded(rank: local))
         }
@@ -149,12 +144,12 @@ final class HostRun {
 
     private func outputCaughtUp() {
         if status == nil { return setPace() }
-        if writer.queuedBytes == 0 { loop.stop() }
+        if output.queuedBytes == 0 { loop.stop() }
     }
 
     /// Makes workers wait while the reader of their output does.
     private func setPace() {
-        let queued = writer.queuedBytes
+        let queued = output.queuedBytes
         for worker in workers where worker.outputIsOpen {
             let limit = worker.ending == nil ? HostRun.highWaterBytes : HostRun.highWaterBytesAfterEnd
             if queued > limit { worker.pause() } else { worker.resume() }
@@ -180,7 +175,8 @@ final class HostRun {
         case (.interrupt, _):
             say("interrupted: the workers have been told; a second time terminates them, a third time kills them")
         case (.terminate, .request):
-            say("terminating the workers; those that are there after \(configuration.limits.graceAfterRequest.secondsText) are killed")
+            let grace = configuration.limits.graceAfterRequest.secondsText
+            say("terminating the workers; those that are there after \(grace) are killed")
         case (.kill, .request):
             say("killing the workers")
         case (.kill, .graceIsOver):
@@ -205,7 +201,8 @@ final class HostRun {
             rank: worker.rank, pid: worker.pid, ending: worker.ending!, after: worker.endedAfter, lastLines: worker.lastLines,
             logPath: logs?.path(rank))
         self.failure = failure
-        say(failure.description)
+        // Without marks there is one program on the terminal, whose last lines stand just above.
+        say(configuration.marksOutput ? failure.description : failure.summary)
     }
 
     private func allEnded(_ status: Int32) {
@@ -216,7 +213,7 @@ final class HostRun {
         self.status = status
         reportIfComplete()
         configuration.afterEnd()
-        writer.whenWritten { [catchUp] in catchUp.signal() }
+        output.whenWritten { [catchUp] in catchUp.signal() }
     }
 
     /// A signal after the end: whoever sent it does not want to wait for the reader of the output.
@@ -226,12 +223,6 @@ final class HostRun {
     }
 
     private func say(_ text: String) {
-        writer.write(Array("lockstep: \(text)\n".utf8), to: configuration.errorDescriptor)
-    }
-
-    private static func complain(_ text: String, to descriptor: Int32) {
-        let line = Array("lockstep: \(text)\n".utf8)
-        // If this fails too there is nobody left to be told.
-        _ = write(descriptor, line, line.count)
+        output.errors.write(Array("lockstep: \(text)\n".utf8))
     }
 }

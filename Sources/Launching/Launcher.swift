@@ -31,6 +31,7 @@ package struct Launcher {
     /// The workers' lines, and the launcher's own about them, are written to the configuration's descriptors. Throws
     /// `LaunchError`, or what `beforeStart` throws, when the workers could not be started; none is left then.
     package func run() throws -> Outcome {
+        Self.unblockSignals()
         let path = configuration.environment["PATH"] ?? Environment.current()["PATH"]
         let program = try ProgramSearch.find(configuration.program, path: path)
         let firstRank = configuration.firstRank
@@ -46,5 +47,14 @@ package struct Launcher {
         defer { host.close() }
         try host.start()
         return try host.finish()
+    }
+
+    /// A process inherits the signal mask of the thread that started it, and many runtimes' threads block everything: a launcher
+    /// started by one would never hear that its workers end, nor that it is to end itself.
+    private static func unblockSignals() {
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        for signal in [SIGCHLD, SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }
+        pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

@@ -8,6 +8,14 @@ import Synchronization
 /// A destination that cannot be written to any more (its reader has gone, the disk is full) is given up, once, and the
 /// rest goes on: days of training must not end for the sake of a log.
 final class OutputWriter: Sendable {
+    /// A descriptor and the writer that serves it.
+    struct Destination {
+        let writer: OutputWriter
+        let descriptor: Int32
+
+        func write(_ bytes: [UInt8]) { writer.write(bytes, to: descriptor) }
+    }
+
     private let loop: Loop
     private let queued = Atomic<Int>(0)
     private let dead = Mutex<Set<Int32>>([])

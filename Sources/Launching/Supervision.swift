@@ -1,4 +1,5 @@
 import EventLoop
+import Membership
 
 /// Decides what becomes of a host's workers: who is told to end and how firmly, who is to blame, and the exit status of it all.
 ///
@@ -63,12 +64,12 @@ package struct Supervision: ~Copyable {
         package var kill = Duration.seconds(5)
         /// After the first failure, for the others that happened with it, before the culprit is named.
         package var settling = Duration.milliseconds(50)
+        /// A worker that fails so soon after it was told to end had most likely failed before it could listen: its connections
+        /// close while it still ends, so that the neighbour that lost it may be seen to end first.
+        package var overlap = Duration.seconds(1)
 
         package init() {}
     }
-
-    /// The status of a worker that ends because it lost a peer: not to blame as long as anybody else is (EX_PROTOCOL's number).
-    package static let peerLostStatus: Int32 = 76
 
     /// How far an ending makes its worker the culprit, in rising order. Among equals the first is taken; among those whose ends
     /// were seen at the same time the higher one; and the two lowest give way to a higher one that comes later, too.
@@ -196,11 +197,11 @@ package struct Supervision: ~Copyable {
         let told = workers[rank].told
         // Whoever stops a whole host's processes signals workers and launcher alike, so the moment does not matter here.
         if Self.signals(upTo: told.level).contains(where: { ending.status == 128 + $0.rawValue }) { return .obeyed }
-        // Here it does: what is seen in the moment in which a signal is sent happened before it.
-        let toldBefore = told.at < now ? told.level : told.before
-        if ending == .exited(status: Self.peerLostStatus) || toldBefore >= .terminate { return .consequence }
+        if ending == .exited(status: WorkerStatus.peerLost) { return .consequence }
         if case .killed = ending { return .crashed }
-        return .failed
+        // Here it does: what is seen in the moment in which a signal is sent happened before it.
+        let toldBefore = told.at + limits.overlap < now ? told.level : told.before
+        return toldBefore >= .terminate ? .consequence : .failed
     }
 
     private static func signals(upTo level: Level) -> [Signal] {

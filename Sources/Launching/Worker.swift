@@ -5,11 +5,10 @@ import Glibc
 final class Worker {
     /// Where a worker's lines go.
     struct Destinations {
-        let writer: OutputWriter
-        let output: Int32
-        let errors: Int32
-        /// The worker's own file, or -1.
-        let log: Int32
+        let output: OutputWriter.Destination
+        let errors: OutputWriter.Destination
+        /// The worker's own file, if it has one.
+        let log: OutputWriter.Destination?
     }
 
     enum Event {
@@ -37,11 +36,11 @@ final class Worker {
     /// One of the two pipes, with what it takes to make lines of it.
     private final class Output {
         let reader: PipeReader
-        let destination: Int32
+        let destination: OutputWriter.Destination
         var splitter = LineSplitter()
         var lastLines = LastLines()
 
-        init(_ reader: PipeReader, to destination: Int32) {
+        init(_ reader: PipeReader, to destination: OutputWriter.Destination) {
             self.reader = reader
             self.destination = destination
         }
@@ -143,7 +142,7 @@ final class Worker {
         block += prefix
         block += line
         block.append(newline)
-        if destinations.log >= 0 {
+        if destinations.log != nil {
             logged += line
             logged.append(newline)
         }
@@ -151,7 +150,7 @@ final class Worker {
     }
 
     private func send(_ block: [UInt8], _ logged: [UInt8], _ output: Output) {
-        destinations.writer.write(block, to: output.destination)
-        if destinations.log >= 0 { destinations.writer.write(logged, to: destinations.log) }
+        output.destination.write(block)
+        destinations.log?.write(logged)
     }
 }

@@ -1,29 +1,73 @@
+import Collectives
 import Glibc
+import Membership
+import Training
 
 /// A worker's whole life: joins the job that the environment names (or is a world of one), runs the body, leaves properly, and ends
 /// the process with status 0.
 ///
-/// Whatever the body or the join throws becomes one line on standard error, `lockstep: rank 2: ...`, and status 1: this is the one
-/// place of the library that prints, since Swift itself would answer an error at top level with a crash. To handle errors
-/// yourself, call `Ring(.current())` and `close()`.
+/// Whatever the body or the join throws becomes one line on standard error, `lockstep: rank 2: ...`, and status 1, or 76 where only
+/// another rank's failure is to blame, which tells a launcher whom to name. This is the one place of the library that prints,
+/// since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
+/// `close()`.
 ///
 /// Call it on the main thread, which becomes the compute thread, with as many threads for matrix products as the recipe has:
 /// never more because there are few workers, or their number would be in the bits.
 public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) -> Never {
     signal(SIGPIPE, SIG_IGN)
     var name = ""
+    // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
+    var ring: Ring?
     do {
         let environment = try WorkerEnvironment.current()
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }
         _ = setThreadsPerWorker(threadsPerWorker)
-        let ring = try Ring(environment)
-        try body(ring)
-        ring.close()
+        let joined = try Ring(environment)
+        ring = joined
+        try body(joined)
+        joined.close()
     } catch {
-        fflush(nil)
-        let line = Array("lockstep: \(name)\(error)\n".utf8)
-        _ = write(STDERR_FILENO, line, line.count)
-        exit(1)
+        fail(error, name, ring)
     }
     exit(0)
+}
+
+private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
+    // This worker ends anyhow, and with its own status: others that end first must not have it killed for company.
+    signal(SIGTERM, SIG_IGN)
+    signal(SIGINT, SIG_IGN)
+    let verdict = Verdict(error)
+    let isConsequence = verdict.culprit != nil && verdict.culprit != ring?.rank
+    fflush(nil)
+    // Under a launcher the rank that failed says why, on the same terminal.
+    if !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) {
+        let line = Array("lockstep: \(name)\(error)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
+    }
+    // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.
+    if verdict.isKnownToAll { try? ring?.barrier() }
+    // Without a farewell, which would have this rank taken for one that is done.
+    withExtendedLifetime(ring) { exit(isConsequence ? WorkerStatus.peerLost : 1) }
+}
+
+/// Whose failure an error is, and who knows.
+private struct Verdict {
+    /// The rank whose failure it is; nil if it is none's in particular.
+    var culprit: Int?
+    /// Whether every rank throws this at the same place.
+    var isKnownToAll = true
+
+    init(_ error: any Error) {
+        switch error {
+        case let failure as SharedFailure: culprit = failure.rank
+        case TrainingError.gradientNotFinite(_, _, let rank, _), TrainingError.lossNotFinite(_, _, let rank),
+            TrainingError.ranksDiffer(let rank, _):
+            culprit = rank
+        case TrainingError.noWeight: culprit = 0
+        case CollectiveError.peerLost(let rank, _, _, _, _):
+            culprit = rank
+            isKnownToAll = false
+        default: isKnownToAll = false
+        }
+    }
 }

@@ -22,16 +22,17 @@ struct EvalCommand: ParsableCommand {
     @Option(help: "A .bin file of tokens; for a model of characters, a text file in UTF-8.")
     var data: String
 
-    @Option(help: "Tokens in a window; the model's context unless given.")
+    @Option(parsing: .unconditional, help: "Tokens in a window; the model's context unless given.")
     var context: Int?
 
-    @Option(help: "Windows in one forward pass.")
+    @Option(parsing: .unconditional, help: "Windows in one forward pass.")
     var microBatchSize = 8
 
-    @Option(help: "Threads of matrix products.")
+    @Option(parsing: .unconditional, help: "Threads of matrix products.")
     var threadsPerWorker = 1
 
     func validate() throws {
+        for (path, flag) in [(initial, "--init"), (checkpoint, "--checkpoint"), (data, "--data")] { try requirePath(path, flag) }
         guard (initial == nil) != (checkpoint == nil) else {
             throw ValidationError("give one of --checkpoint, for a run of Lockstep, and --init, for a directory of Hugging Face's.")
         }

@@ -16,6 +16,10 @@ struct ExportCommand: ParsableCommand {
     @Option(help: "The directory to write, which must not have a model in it.")
     var out: String
 
+    func validate() throws {
+        for (path, flag) in [(checkpoint, "--checkpoint"), (out, "--out")] { try requirePath(path, flag) }
+    }
+
     func run() throws {
         let model = try TextModel(checkpoint: checkpoint)
         try GPT2Directory.write(model.model, to: out)

@@ -10,27 +10,28 @@ struct GenerateCommand: ParsableCommand {
     @Option(help: "A run's --out directory, or one of its checkpoints.")
     var checkpoint: String
 
-    @Option(help: "The text to go on from.")
+    @Option(parsing: .unconditional, help: "The text to go on from.")
     var prompt: String
 
-    @Option(help: "Characters to write.")
+    @Option(parsing: .unconditional, help: "Characters to write.")
     var tokens = 500
 
-    @Option(help: "0 always takes the likeliest character; 1 draws as the model learned.")
+    @Option(parsing: .unconditional, help: "0 always takes the likeliest character; 1 draws as the model learned.")
     var temperature = 0.8
 
-    @Option(help: "Draw from the likeliest so many characters only; 0 for all.")
+    @Option(parsing: .unconditional, help: "Draw from the likeliest so many characters only; 0 for all.")
     var topK = 0
 
-    @Option(help: "Seed of the draws.")
+    @Option(parsing: .unconditional, help: "Seed of the draws.")
     var seed: UInt64 = 1
 
     func validate() throws {
         if tokens < 0 { throw ValidationError("--tokens is \(tokens), which must be at least 0.") }
         if topK < 0 { throw ValidationError("--top-k is \(topK), which must be at least 0.") }
         if !(temperature >= 0 && temperature.isFinite) {
-            throw ValidationError("--temperature is \(temperature), which must be at least 0.")
+            throw ValidationError("--temperature is \(temperature.brief), which must be at least 0.")
         }
+        if checkpoint.isEmpty { throw ValidationError("--checkpoint is empty; give a run's --out directory, or one of its checkpoints.") }
         if prompt.isEmpty { throw ValidationError("--prompt is empty; give at least one character to go on from.") }
     }
 

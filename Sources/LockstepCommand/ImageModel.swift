@@ -17,8 +17,10 @@ struct ImageModel {
     }
 
     /// Linear layers with ReLU, and dropout after each but the last.
-    static func mlp(_ images: LabelledImages, hidden: [Int], dropout: Float) -> ImageModel {
+    static func mlp(_ images: LabelledImages, hidden: [Int], dropout: Float) throws -> ImageModel {
         let inputs = images.channels * images.height * images.width
+        let sizes = ([inputs] + hidden + [images.classes]).map(Double.init)
+        try requireMemory(forParameters: zip(sizes, sizes.dropFirst()).reduce(0) { $0 + ($1.0 + 1) * $1.1 })
         return ImageModel(
             network: Classifier(inputs: inputs, hidden: hidden, outputs: images.classes, dropout: dropout),
             recipe: [
@@ -99,10 +101,10 @@ struct ImageModelOptions: ParsableArguments {
             """)
     var model: Kind?
 
-    @Option(help: "Units of the mlp's hidden layers, as 512,512.")
+    @Option(parsing: .unconditional, help: "Units of the mlp's hidden layers, as 512,512.")
     var hidden: Sizes?
 
-    @Option(help: "The resnet's residual blocks in each of its three stages: 6 a block and 2 more layers.")
+    @Option(parsing: .unconditional, help: "The resnet's residual blocks in each of its three stages: 6 a block and 2 more layers.")
     var blocks: Int?
 
     func validate() throws {
@@ -118,15 +120,18 @@ struct ImageModelOptions: ParsableArguments {
     func network(
         _ images: LabelledImages, usual: Kind, hidden usualHidden: [Int], dropout usualDropout: Float, options: TrainingOptions
     ) throws -> ImageModel {
+        switch model ?? usual {
+        case .mlp: return try .mlp(images, hidden: hidden?.sizes ?? usualHidden, dropout: options.dropout ?? usualDropout)
+        case .cnn: return try .cnn(images, dropout: options.dropout ?? 0)
+        case .resnet: return .resnet(images, blocks: blocks ?? 1)
+        }
+    }
+
+    /// Finds out before anything is started whether the flags go together; `usual` is the model where none is asked for.
+    func check(usual: Kind, _ options: TrainingOptions) throws {
         let kind = model ?? usual
         if hidden != nil, kind != .mlp { throw ValidationError("--hidden is the mlp's; the model is \(kind.rawValue).") }
         if blocks != nil, kind != .resnet { throw ValidationError("--blocks is the resnet's; the model is \(kind.rawValue).") }
-        switch kind {
-        case .mlp: return .mlp(images, hidden: hidden?.sizes ?? usualHidden, dropout: options.dropout ?? usualDropout)
-        case .cnn: return try .cnn(images, dropout: options.dropout ?? 0)
-        case .resnet:
-            if options.dropout ?? 0 > 0 { throw ValidationError("--dropout is of no use with resnet, which has none.") }
-            return .resnet(images, blocks: blocks ?? 1)
-        }
+        if kind == .resnet, options.dropout ?? 0 > 0 { throw ValidationError("--dropout is of no use with resnet, which has none.") }
     }
 }

@@ -20,7 +20,7 @@ struct ImageTask {
         description["data_crc32"] = .integer(Int(training.checksum))
         description["threads_per_worker"] = .integer(options.threadsPerWorker)
         let run = TaskRun(
-            options: options, trainer: trainer, validation: test,
+            options: options, ring: ring, trainer: trainer, validation: test,
             score: { batch, tape in
                 let logits = model.logits(batch, tape)
                 let loss = softmaxCrossEntropy(logits, tape.indices(batch.labels, [batch.count]))
@@ -36,7 +36,9 @@ struct ImageTask {
         let classes = training.classes
         return labels.indices.count { row in
             let scores = values[(row * classes)..<((row + 1) * classes)]
-            return scores.firstIndex(of: scores.max()!)! - scores.startIndex == Int(labels[row])
+            // None is the largest where a model has come apart into NaN.
+            guard let largest = scores.max(), let best = scores.firstIndex(of: largest) else { return false }
+            return best - scores.startIndex == Int(labels[row])
         }
     }
 }

@@ -12,6 +12,10 @@ struct InspectCommand: ParsableCommand {
     @Flag(help: "Also the optimizer's state.")
     var optimizer = false
 
+    func validate() throws {
+        if path.isEmpty { throw ValidationError("the path is empty; give a run's --out directory, or one of its checkpoints.") }
+    }
+
     func run() throws {
         if path.hasSuffix(".safetensors") { return try list(SafetensorsReader(path: path)) }
         let (checkpoint, damaged) = try Checkpoint.find(path)

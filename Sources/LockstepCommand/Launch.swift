@@ -43,6 +43,7 @@ func launch(_ program: String, _ arguments: [String], workers: Int, logDirectory
 }
 
 /// Starts workers that are this program with this program's arguments: each finds its rank in its environment.
-func launchSelf(workers: Int) throws -> Int32 {
-    try launch("/proc/self/exe", Array(CommandLine.arguments.dropFirst()), workers: workers, marksOutput: false)
+func launchSelf(workers: Int, furtherArguments: [String] = []) throws -> Int32 {
+    try launch(
+        "/proc/self/exe", Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers, marksOutput: false)
 }

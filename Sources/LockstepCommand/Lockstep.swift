@@ -8,15 +8,17 @@ struct LockstepCommand: ParsableCommand {
         commandName: "lockstep",
         abstract: "Trains one model on many workers over plain TCP; the result is the same bits for any number of them.",
         discussion: """
-            On one host, four workers:       lockstep train digits -n 4
-            Your own program:                lockstep run -n 4 -- .build/release/spirals
-            On several hosts:                start the program on each with RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and \
-            LOCKSTEP_SECRET set
+              lockstep train digits -n 4                       on one host, four workers
+              lockstep run -n 4 -- .build/release/Spirals      your own program
+              lockstep check -n 4                              is all-reduce right here?
+
+            On several hosts start the program on each, with RANK, WORLD_SIZE, MASTER_ADDR,
+            MASTER_PORT and LOCKSTEP_SECRET in its environment.
             """,
         version: "0.1.0",
         subcommands: [
-            TrainCommand.self, RunCommand.self, CheckCommand.self, GenerateCommand.self, EvalCommand.self, ExportCommand.self,
-            InspectCommand.self,
+            TrainCommand.self, RunCommand.self, CheckCommand.self, BenchCommand.self, GenerateCommand.self, EvalCommand.self,
+            ExportCommand.self, InspectCommand.self,
         ])
 
     static func main() {
@@ -37,12 +39,30 @@ struct LockstepCommand: ParsableCommand {
         let status = exitCode(for: error)
         if status.isSuccess { exit(withError: error) }
         if status == .validationFailure {
-            let text = message(for: error).split(separator: "\n").joined(separator: " ")
-            printError("\(text) (see lockstep --help)")
+            printError(line(for: error))
         } else {
             printError("\(error)")
         }
         Glibc.exit(status == .validationFailure ? 2 : 1)
+    }
+}
+
+extension LockstepCommand {
+    /// What is wrong with the flags, what the flag is for, and where there is more: all that the parser has to say, on one line.
+    private static func line(for error: any Error) -> String {
+        var text = message(for: error).split(separator: "\n").joined(separator: " ")
+        while text.hasSuffix(".") { text.removeLast() }
+        let lines = fullMessage(for: error).split(separator: "\n").map(String.init)
+        // "Help:  --steps <steps>  Optimizer steps to train for."
+        if !text.contains("Please provide"), let help = lines.first(where: { $0.hasPrefix("Help:  ") })?.split(separator: "  "), help.count > 2 {
+            let purpose = help[2...].joined(separator: " ")
+            text += " (\(purpose.hasSuffix(".") ? String(purpose.dropLast()) : purpose))"
+        }
+        // "  See 'lockstep train digits --help' for more information."
+        let pointer = lines.compactMap { line in
+            line.hasPrefix("  See '") ? line.dropFirst(7).prefix { $0 != "'" } : nil
+        }
+        return text + (text.hasSuffix("?") ? " See " : "; see ") + "\(pointer.first ?? "lockstep --help")"
     }
 }
 

@@ -5,15 +5,20 @@ import Lockstep
 /// `lockstep run -n N -- PROGRAM ARGS`.
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "run", abstract: "Starts workers of any program built on the library, on this host.")
+        commandName: "run", abstract: "Starts workers of any program built on the library, on this host.",
+        usage: "lockstep run [-n <workers>] [--log-dir <directory>] -- PROGRAM [ARGS]",
+        discussion: """
+            Each worker has RANK, WORLD_SIZE and the rest in its environment, and each line of its output comes out
+            whole, marked with its rank. The status is that of the worker that failed first.
+            """)
 
-    @Option(name: [.customShort("n"), .long], help: "Workers to start.")
+    @Option(name: [.customShort("n"), .long], parsing: .unconditional, help: "Workers to start.")
     var workers = 1
 
     @Option(help: "Directory for a log of each worker's output, rank-N.log.")
     var logDir: String?
 
-    @Argument(parsing: .postTerminator, help: "The program and its arguments.")
+    @Argument(parsing: .postTerminator, help: ArgumentHelp("The program, a path or a name in PATH, and its arguments.", valueName: "program"))
     var program: [String] = []
 
     func validate() throws {

@@ -2,7 +2,7 @@ import ArgumentParser
 import Lockstep
 
 /// What a task uses for the flags that are not given, and how flags and defaults become a recipe and an optimizer.
-struct TaskDefaults {
+struct TaskDefaults: Sendable {
     var length: Recipe.Length
     var globalBatch: Int
     var microBatch: Int
@@ -16,6 +16,38 @@ struct TaskDefaults {
     var minLearningRate = 0.0
     var clipNorm = 0.0
     var dropout: Float = 0
+
+    /// Finds out before anything is started whether the flags go together.
+    func check(_ options: TrainingOptions) throws {
+        _ = try optimizer(options)
+        if (options.decay ?? decay) == .constant {
+            if options.decaySteps != nil { throw ValidationError("--decay-steps is a cosine's; --decay is constant.") }
+            if options.minLearningRate != nil { throw ValidationError("--min-learning-rate is a cosine's; --decay is constant.") }
+        }
+        if let least = options.minLearningRate, least > options.learningRate ?? learningRate {
+            throw ValidationError(
+                "--min-learning-rate is \(least.brief), which must be at most the learning rate, which is \((options.learningRate ?? learningRate).brief).")
+        }
+    }
+
+    /// The flags that would say the same: for help.
+    var flags: String {
+        var flags =
+            switch length {
+            case .steps(let steps): ["--steps \(steps)"]
+            case .epochs(let epochs): ["--epochs \(epochs)"]
+            }
+        flags += ["--global-batch-size \(globalBatch)", "--micro-batch-size \(microBatch)", "--optimizer \(optimizer.rawValue)"]
+        switch optimizer {
+        case .sgd: flags.append("--momentum \(momentum.brief)")
+        case .adamw: flags.append("--betas \(betas.0.brief),\(betas.1.brief)")
+        }
+        flags += ["--weight-decay \(weightDecay.brief)", "--learning-rate \(learningRate.brief)", "--warmup-steps \(warmupSteps)"]
+        flags.append("--decay \(decay.rawValue)")
+        if decay == .cosine { flags.append("--min-learning-rate \(minLearningRate.brief)") }
+        flags += ["--clip-norm \(clipNorm.brief)", "--dropout \(dropout)"]
+        return flags.joined(separator: " ")
+    }
 
     /// - Parameter sampleCount: samples in an epoch, which `--epochs` counts in.
     func recipe(_ options: TrainingOptions, sampleCount: Int) throws -> Recipe {

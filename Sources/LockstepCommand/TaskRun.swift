@@ -4,6 +4,7 @@ import Lockstep
 /// A run of a built-in task, from the first join to the last line: what all tasks have in common.
 struct TaskRun<Data: Dataset, Validation: Dataset> {
     let options: TrainingOptions
+    let ring: Ring
     let trainer: Trainer<Data>
     let validation: Validation
     let score: (Validation.Batch, Tape) throws -> Score
@@ -19,13 +20,13 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     /// Trains to the end, saying how it goes on rank 0.
     func run() throws {
         let directory = options.out.map { CheckpointDirectory($0) }
-        try trainer.agree(on: Digest.of(JSONValue.object(recipe).serialized().utf8), what: "flags or data")
-        try prepare(directory)
-        let metricsFile = try openMetrics()
+        try trainer.agree(on: Digest.of(JSONValue.object(whatRanksShare).serialized().utf8), what: "flags or data")
+        let checkpoint = try ring.together("opening its files") { isFirst ? try prepare(directory) : nil }
+        if options.resume { try trainer.restore(checkpoint) }
+        let metricsFile = try ring.together("opening its files") { try openMetrics() }
         introduce()
         let progress = ProgressLine(totalSteps: trainer.totalSteps, items: items)
         var printer = ProgressPrinter(progress: progress)
-        var lastSaved = trainer.committedSteps
         var lastEvaluation: Evaluation?
         while !trainer.isDone {
             var metrics = try trainer.step()
@@ -39,45 +40,60 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             if isFirst { printer.take(metrics, isLast: isLast) }
             try metricsFile?.append(metrics)
             if let directory, isLast || isDue(options.checkpointEvery) {
-                try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
-                lastSaved = trainer.committedSteps
+                try save(to: directory)
             }
-        }
-        if let directory, lastSaved != trainer.committedSteps {
-            try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
         }
         let evaluation = try lastEvaluation ?? trainer.evaluate(validation, score: score)
         if isFirst { conclude(evaluation) }
+    }
+
+    /// The recipe, and what decides which collective operations there are.
+    private var whatRanksShare: [String: JSONValue] {
+        var all = recipe
+        all["total_steps"] = .integer(trainer.totalSteps)
+        all["eval_every"] = .integer(options.evalEvery ?? 0)
+        all["checkpoint_every"] = .integer(options.checkpointEvery ?? 0)
+        all["resume"] = .bool(options.resume)
+        all["out"] = .bool(options.out != nil)
+        return all
+    }
+
+    private func save(to directory: CheckpointDirectory) throws {
+        try ring.together("writing a checkpoint") {
+            try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
+        }
     }
 
     private func isDue(_ every: Int?) -> Bool {
         every.map { trainer.committedSteps % $0 == 0 } ?? false
     }
 
-    /// Takes the newest checkpoint if asked to, and makes sure before the first step that checkpoints can be written.
-    private func prepare(_ directory: CheckpointDirectory?) throws {
-        guard let directory else { return }
+    /// Finds the newest checkpoint if asked to, and makes sure before the first step that checkpoints can be written.
+    private func prepare(_ directory: CheckpointDirectory?) throws -> Checkpoint? {
+        guard let directory else { return nil }
+        var checkpoint: Checkpoint?
         if options.resume {
-            var checkpoint: Checkpoint?
-            if isFirst {
-                checkpoint = try newest(directory)
-                try compare(checkpoint!)
-            }
-            try trainer.restore(checkpoint)
-        } else if isFirst {
-            if try directory.latest().checkpoint != nil {
+            checkpoint = try newest(directory)
+            try compare(checkpoint!)
+        } else {
+            let (whole, damaged) = try directory.latest()
+            if whole != nil || !damaged.isEmpty {
                 throw UsageError("\(directory.path) has checkpoints already: add --resume to go on with them, or choose another --out")
             }
-            try directory.prepare()
         }
+        try directory.prepare()
+        return checkpoint
     }
 
     private func newest(_ directory: CheckpointDirectory) throws -> Checkpoint {
         let (checkpoint, damaged) = try directory.latest()
-        for one in damaged { printError("\(one.error); an older checkpoint is taken if there is one") }
         guard let checkpoint else {
-            throw UsageError("there is no whole checkpoint in \(directory.path) to resume from")
+            guard let first = damaged.first else {
+                throw UsageError("there is no checkpoint in \(directory.path) to resume from: check --out, or leave out --resume")
+            }
+            throw CheckpointError.onlyDamaged(path: directory.path, count: damaged.count, first: first.error.description)
         }
+        for one in damaged { printError("\(one.error); an older checkpoint is taken") }
         return checkpoint
     }
 
@@ -107,15 +123,19 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         let recipe = trainer.recipe
         let microBatches = (recipe.globalBatch - 1) / recipe.microBatch + 1
         printOutput(
-            "\(trainer.arena.elementCount) parameters, \(trainer.totalSteps) steps of \(recipe.globalBatch) samples in "
-                + "\(microBatches) micro-batches of \(recipe.microBatch), \(trainer.worldSize) "
-                + (trainer.worldSize == 1 ? "worker" : "workers") + ", \(recipe.reduction.rawValue) sum")
+            "\(trainer.arena.elementCount) parameters, \(count(trainer.totalSteps, "step")) of \(count(recipe.globalBatch, "sample")) in "
+                + "\(count(microBatches, "micro-batch", "micro-batches")) of \(recipe.microBatch), "
+                + "\(count(trainer.worldSize, "worker")), \(recipe.reduction.rawValue) sum")
         if trainer.committedSteps > 0 { printOutput("resumed after step \(trainer.committedSteps)") }
         if trainer.worldSize > microBatches {
             printError(
                 "\(trainer.worldSize - microBatches) of \(trainer.worldSize) workers have nothing to do: a step has \(microBatches) "
                     + "micro-batches; raise --global-batch-size or lower --micro-batch-size")
         }
+    }
+
+    private func count(_ number: Int, _ one: String, _ many: String? = nil) -> String {
+        "\(number) \(number == 1 ? one : many ?? one + "s")"
     }
 
     private func conclude(_ evaluation: Evaluation) {
@@ -145,7 +165,7 @@ extension String {
 extension Double {
     /// With so many decimals: "0.9800".
     func rounded(places: Int) -> String {
-        guard isFinite else { return "\(self)" }
+        guard isFinite else { return isNaN ? "nan" : "\(self)" }
         var scale = 1.0
         for _ in 0..<places { scale *= 10 }
         let scaled = (magnitude * scale).rounded()

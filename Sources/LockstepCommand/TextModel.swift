@@ -29,6 +29,7 @@ struct TextModel {
         } else {
             vocabulary = nil
         }
+        try requireMemory(forParameters: configuration.parameterCount)
         let stored = try found.weights()
         model = GPT(configuration)
         // Compared before there is memory: a configuration's promise is not believed before the file keeps it.
@@ -46,6 +47,7 @@ struct TextModel {
 
     init(huggingFace path: String) throws {
         let directory = try GPT2Directory(path)
+        try requireMemory(forParameters: directory.configuration.parameterCount)
         model = GPT(directory.configuration)
         arena = ParameterArena(model, seed: 0)
         try directory.load(into: model)

@@ -33,6 +33,7 @@ struct TextTask {
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
+        try requireMemory(forParameters: configuration.parameterCount)
         let model = GPT(configuration)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(
@@ -46,11 +47,11 @@ struct TextTask {
         description["model"] = configuration.recipe
         description["threads_per_worker"] = .integer(options.threadsPerWorker)
         if let initial {
-            try initial.load(into: model)
+            try ring.together("reading the weights") { try initial.load(into: model) }
             description["initial_weights_sha256"] = .string(trainer.weightsDigest.hex)
         }
         let run = TaskRun(
-            options: options, trainer: trainer, validation: validation,
+            options: options, ring: ring, trainer: trainer, validation: validation,
             score: { batch, tape in Score(loss: loss(batch, tape)) },
             recipe: description, items: "tokens", validationName: "validation")
         try run.run()
@@ -58,6 +59,13 @@ struct TextTask {
 }
 
 extension GPT.Configuration {
+    /// About so many, whatever the numbers: a Double does not overflow.
+    var parameterCount: Double {
+        let width = Double(embedding)
+        let inner = feedForward.map(Double.init) ?? 4 * width
+        return width * (Double(vocabulary) + Double(context)) + Double(layers) * width * (4 * width + 2 * inner)
+    }
+
     /// How a checkpoint's recipe keeps it; what is as usual is not mentioned.
     var recipe: JSONValue {
         var members: [String: JSONValue] = [

@@ -2,12 +2,26 @@ import ArgumentParser
 import Lockstep
 
 struct TrainText: ParsableCommand {
+    /// nanoGPT's recipe for characters on a CPU, with twice its learning rate, which is better here.
+    static let defaults = TaskDefaults(
+        length: .steps(2000), globalBatch: 12, microBatch: 12, learningRate: 2e-3, optimizer: .adamw, weightDecay: 0.1,
+        betas: (0.9, 0.99), warmupSteps: 100, decay: .cosine, minLearningRate: 1e-4, clipNorm: 1)
+
+    /// The same for a model that knows something already, which it would forget at that rate.
+    static let tuning: TaskDefaults = {
+        var tuning = defaults
+        (tuning.learningRate, tuning.minLearningRate) = (1e-4, 1e-5)
+        return tuning
+    }()
+
     static let configuration = CommandConfiguration(
         commandName: "text",
         abstract: "A GPT on any text, character by character, or on token files; the last 10 % is for validation.",
         discussion: """
             A FILE whose name ends in .bin holds tokens of 16 bits: nanoGPT's train.bin, or llm.c's with its header. It is not read \
             into memory and may be of any size. Any other file is UTF-8 text, and its characters are the tokens.
+
+            Unless given: \(defaults.flags); with --init --learning-rate 1e-4 --min-learning-rate 1e-5
             """)
 
     @Option(help: "A text file in UTF-8, or a .bin file of tokens.")
@@ -16,22 +30,22 @@ struct TrainText: ParsableCommand {
     @Option(help: "A .bin file of tokens for validation, instead of the last 10 % of --data.")
     var validation: String?
 
-    @Option(help: "Tokens of a .bin file are less than this; GPT-2's 50257 unless given.")
+    @Option(parsing: .unconditional, help: "Tokens of a .bin file are less than this; GPT-2's 50257 unless given.")
     var vocabularySize: Int?
 
     @Option(name: .customLong("init"), help: "Begin with a GPT-2 in a directory of Hugging Face's transformers; for .bin files.")
     var initial: String?
 
-    @Option(help: "Transformer blocks; 4 unless given.")
+    @Option(parsing: .unconditional, help: "Transformer blocks; 4 unless given.")
     var layers: Int?
 
-    @Option(help: "Attention heads; must divide --embedding; 4 unless given.")
+    @Option(parsing: .unconditional, help: "Attention heads; must divide --embedding; 4 unless given.")
     var heads: Int?
 
-    @Option(help: "Width of the model; 128 unless given.")
+    @Option(parsing: .unconditional, help: "Width of the model; 128 unless given.")
     var embedding: Int?
 
-    @Option(help: "Characters or tokens that the model sees at once; 64 unless given, or what the model of --init sees.")
+    @Option(parsing: .unconditional, help: "Characters or tokens that the model sees at once; 64 unless given, or what the model of --init sees.")
     var context: Int?
 
     @OptionGroup var options: TrainingOptions
@@ -46,6 +60,8 @@ struct TrainText: ParsableCommand {
         guard width % heads == 0 else {
             throw ValidationError("--heads is \(heads), which must divide --embedding, which is \(width).")
         }
+        for (path, flag) in [(data, "--data"), (validation, "--validation"), (initial, "--init")] { try requirePath(path, flag) }
+        try defaults.check(options)
         try TokenData.validate(data: data, validation: validation, vocabularySize: vocabularySize)
         guard initial != nil else { return }
         guard TokenData.isTokens(data) else {
@@ -59,19 +75,15 @@ struct TrainText: ParsableCommand {
         }
     }
 
+    private var defaults: TaskDefaults { initial == nil ? Self.defaults : Self.tuning }
+
     func run() throws {
-        // nanoGPT's recipe for characters on a CPU, with twice its learning rate, which is better here; a model that knows
-        // something already would forget it at that rate.
-        let rate = initial == nil ? (peak: 2e-3, end: 1e-4) : (peak: 1e-4, end: 1e-5)
-        let defaults = TaskDefaults(
-            length: .steps(2000), globalBatch: 12, microBatch: 12, learningRate: rate.peak, optimizer: .adamw, weightDecay: 0.1,
-            betas: (0.9, 0.99), warmupSteps: 100, decay: .cosine, minLearningRate: rate.end, clipNorm: 1)
         try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
-            try task(defaults).run(options, defaults, ring)
+            try ring.together("reading the data") { try task() }.run(options, defaults, ring)
         }
     }
 
-    private func task(_ defaults: TaskDefaults) throws -> TextTask {
+    private func task() throws -> TextTask {
         var configuration = Self.usual
         let pretrained = try initial.map { path throws in try GPT2Directory(path) }
         if let pretrained {

@@ -2,71 +2,73 @@ import ArgumentParser
 import Lockstep
 
 /// The flags that all tasks have in common. Each task brings its own defaults for what is not given.
+///
+/// Numbers are parsed unconditionally, so that a negative one is seen as the value that it is and refused as such.
 struct TrainingOptions: ParsableArguments {
-    @Option(name: [.customShort("n"), .long], help: "Workers on this host.")
+    @Option(name: [.customShort("n"), .long], parsing: .unconditional, help: "Workers on this host.")
     var workers = 1
 
-    @Option(help: "Optimizer steps to train for.")
+    @Option(parsing: .unconditional, help: "Optimizer steps to train for.")
     var steps: Int?
 
-    @Option(help: "Passes over the data to train for, instead of --steps.")
+    @Option(parsing: .unconditional, help: "Passes over the data to train for, instead of --steps.")
     var epochs: Int?
 
-    @Option(help: "Samples per optimizer step, over all workers.")
+    @Option(parsing: .unconditional, help: "Samples per optimizer step, over all workers.")
     var globalBatchSize: Int?
 
-    @Option(help: "Samples in one forward and backward pass.")
+    @Option(parsing: .unconditional, help: "Samples in one forward and backward pass.")
     var microBatchSize: Int?
 
-    @Option(help: "Seed of initial weights, sample order and dropout.")
+    @Option(parsing: .unconditional, help: "Seed of initial weights, sample order and dropout.")
     var seed: UInt64 = 1
 
-    @Option(help: "Peak learning rate.")
+    @Option(parsing: .unconditional, help: "Peak learning rate.")
     var learningRate: Double?
 
     @Option(help: "sgd or adamw.")
     var optimizer: OptimizerName?
 
-    @Option(help: "SGD's momentum.")
+    @Option(parsing: .unconditional, help: "SGD's momentum.")
     var momentum: Double?
 
     @Flag(help: "SGD with Nesterov's momentum.")
     var nesterov = false
 
-    @Option(help: "Weight decay, for matrices only.")
+    @Option(parsing: .unconditional, help: "Weight decay, for matrices only.")
     var weightDecay: Double?
 
-    @Option(help: "AdamW's two decay rates, as 0.9,0.99.")
+    @Option(parsing: .unconditional, help: "AdamW's two decay rates, as 0.9,0.99.")
     var betas: Betas?
 
-    @Option(help: "Steps over which the learning rate rises to its peak.")
+    @Option(parsing: .unconditional, help: "Steps over which the learning rate rises to its peak.")
     var warmupSteps: Int?
 
     @Option(help: "How the learning rate falls after that: constant or cosine.")
     var decay: DecayName?
 
-    @Option(help: "The step at which a cosine ends; the last one if not given.")
+    @Option(parsing: .unconditional, help: "The step at which a cosine ends; the last one if not given.")
     var decaySteps: Int?
 
-    @Option(help: "Where a cosine ends.")
+    @Option(parsing: .unconditional, help: "Where a cosine ends.")
     var minLearningRate: Double?
 
-    @Option(help: "Largest global gradient norm; 0 for no limit.")
+    @Option(parsing: .unconditional, help: "Largest global gradient norm; 0 for no limit.")
     var clipNorm: Double?
 
-    @Option(help: "Dropout rate.")
+    @Option(parsing: .unconditional, help: "Dropout rate.")
     var dropout: Float?
 
     @Option(help: "exact: the same bits for any number of workers; fp32: fewer bytes on the wire.")
     var reduction: Recipe.ReductionMode = .exact
 
-    @Option(help: "Evaluate every so many steps; also at the end, in any case.")
+    @Option(parsing: .unconditional, help: "Evaluate every so many steps; also at the end, in any case.")
     var evalEvery: Int?
 
-    @Option(help: "Write a checkpoint every so many steps; also at the end, in any case. Needs --out.")
+    @Option(parsing: .unconditional, help: "Write a checkpoint every so many steps; also at the end, in any case. Needs --out.")
     var checkpointEvery: Int?
 
-    @Option(help: "Keep the newest so many checkpoints.")
+    @Option(parsing: .unconditional, help: "Keep the newest so many checkpoints.")
     var keepCheckpoints: Int?
 
     @Option(help: "Directory for checkpoints.")
@@ -78,7 +80,7 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: "File for one JSON object a step.")
     var metrics: String?
 
-    @Option(help: "Threads of a worker's matrix products; part of what the bits depend on.")
+    @Option(parsing: .unconditional, help: "Threads of a worker's matrix products; part of what the bits depend on.")
     var threadsPerWorker = 1
 
     enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
@@ -110,8 +112,8 @@ struct TrainingOptions: ParsableArguments {
         func finite(_ value: Double?, _ flag: String, atLeast least: Double = 0, below: Double = .infinity) throws {
             guard let value else { return }
             guard value.isFinite, value >= least, value < below else {
-                let bound = below == .infinity ? "" : " and below \(below)"
-                throw ValidationError("\(flag) is \(value), which must be at least \(least)\(bound).")
+                let bound = below == .infinity ? "" : " and below \(below.brief)"
+                throw ValidationError("\(flag) is \(value.brief), which must be at least \(least.brief)\(bound).")
             }
         }
         try atLeastOne(workers, "-n")
@@ -126,8 +128,9 @@ struct TrainingOptions: ParsableArguments {
         try atLeastOne(decaySteps, "--decay-steps")
         if let warmupSteps, warmupSteps < 0 { throw ValidationError("--warmup-steps is \(warmupSteps), which must be at least 0.") }
         if workers > 1024 { throw ValidationError("-n is \(workers), which must be at most 1024 on one host.") }
+        if threadsPerWorker > 1024 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 1024.") }
         if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
-            throw ValidationError("--learning-rate is \(learningRate), which must be more than 0.")
+            throw ValidationError("--learning-rate is \(learningRate.brief), which must be more than 0.")
         }
         try finite(momentum, "--momentum", below: 1)
         try finite(weightDecay, "--weight-decay")
@@ -136,10 +139,16 @@ struct TrainingOptions: ParsableArguments {
         try finite(dropout.map(Double.init), "--dropout", below: 1)
         try finite(betas?.first, "--betas' first rate", below: 1)
         try finite(betas?.second, "--betas' second rate", below: 1)
+        if let decaySteps, let warmupSteps, decaySteps <= warmupSteps {
+            throw ValidationError("--decay-steps is \(decaySteps), which must be more than --warmup-steps, which is \(warmupSteps).")
+        }
         if steps != nil, epochs != nil { throw ValidationError("--steps and --epochs exclude each other.") }
         if let globalBatchSize, let microBatchSize, globalBatchSize < microBatchSize {
             throw ValidationError(
                 "--global-batch-size is \(globalBatchSize), which must be at least --micro-batch-size, which is \(microBatchSize).")
+        }
+        for (path, flag) in [(out, "--out"), (metrics, "--metrics")] where path == "" {
+            throw ValidationError("\(flag) is empty; give a path, or leave it out.")
         }
         if out == nil {
             if resume { throw ValidationError("--resume needs --out DIR, the directory of the run to go on with.") }
@@ -150,3 +159,11 @@ struct TrainingOptions: ParsableArguments {
 }
 
 extension Recipe.ReductionMode: ExpressibleByArgument {}
+
+extension Double {
+    /// As people write it: 1 and not 1.0.
+    var brief: String {
+        let text = "\(self)"
+        return text.hasSuffix(".0") ? String(text.dropLast(2)) : text
+    }
+}

@@ -23,6 +23,7 @@ package final class Coordinator {
     private var listener: TCPListener?
     private var timer: Timer?
     private var told: Set<String> = []
+    private var lastRefused: String?
     private let happened: (Event) -> Void
 
     /// Strangers told of; a port scan must not fill memory or the log.
@@ -47,7 +48,7 @@ package final class Coordinator {
         address = listener.address
         let timer = try Timer(loop: loop) {
             guard let coordinator else { return }
-            coordinator.perform(coordinator.roster.deadlinePassed(limit: joinTimeLimit))
+            coordinator.perform(coordinator.roster.deadlinePassed(limit: joinTimeLimit, refused: coordinator.lastRefused))
         }
         timer.start(after: joinTimeLimit)
         self.timer = timer
@@ -83,6 +84,7 @@ package final class Coordinator {
     }
 
     private func tell(_ address: String, _ cause: String) {
+        lastRefused = "\(address): \(cause)"
         let host = address.split(separator: ":").dropLast().joined(separator: ":")
         guard told.count < Coordinator.strangersTold, told.insert(host + cause).inserted else { return }
         happened(.refusedStranger(address: address, cause: cause))

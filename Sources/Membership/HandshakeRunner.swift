@@ -16,7 +16,7 @@ package final class HandshakeRunner: StreamReceiver {
             switch self {
             case .wire(let error): error.description
             case .connection(let error): error.description
-            case .ended: "the peer closed the connection during the handshake: it is of another job, or has another secret"
+            case .ended: "the peer closed the connection during the handshake: it is of another job, or has another secret (LOCKSTEP_SECRET)"
             case .timedOut: "the handshake was not finished in time"
             }
         }

@@ -7,6 +7,8 @@ import Wire
 /// Confined to the loop's thread; its events come on that thread.
 package final class Member {
     package enum Event {
+        /// The coordinator is there and has proved itself; this host has this address on the way to it. `announce` goes on.
+        case reached(localHost: String)
         /// The ring of a generation: all members in order of rank, this one among them.
         case formed(generation: UInt32, members: [MemberAddress])
         /// Another member went without leaving.
@@ -28,29 +30,27 @@ package final class Member {
     private let rank: Int
     private let worldSize: Int
     private let coordinator: WorkerEnvironment.CoordinatorAddress
-    private let listen: (String) throws(LoopError) -> UInt16
     private let happened: (Event) -> Void
     private var phase = Phase.joining
     private var connector: Connector?
     private var channel: ControlChannel?
+    private var localHost: String?
     private var timer: Timer?
     private let timeLimit: Duration
 
     /// How long a worker that has left waits for the others to leave too, so that a coordinator in rank 0 is there for all.
     package static let leaveTimeLimit = Duration.seconds(10)
 
-    /// Starts joining. `listen` is called once the connection to the coordinator is there, with the address that this host has on
-    /// it, and says on which port of that address the worker takes ring connections.
+    /// Starts looking for the coordinator.
     package init(
         loop: Loop, rank: Int, worldSize: Int, coordinator: WorkerEnvironment.CoordinatorAddress, timeLimit: Duration,
-        listen: @escaping (String) throws(LoopError) -> UInt16, happened: @escaping (Event) -> Void
+        happened: @escaping (Event) -> Void
     ) throws(LoopError) {
         self.loop = loop
         self.rank = rank
         self.worldSize = worldSize
         self.coordinator = coordinator
         self.timeLimit = timeLimit
-        self.listen = listen
         self.happened = happened
         weak var member: Member?
         let timer = try Timer(loop: loop) { member?.timeIsUp() }
@@ -61,6 +61,14 @@ package final class Member {
         member = self
         // The coordinator has the same limit and knows who is missing: it speaks first.
         timer.start(after: timeLimit + .seconds(5))
+    }
+
+    /// Joins: this worker takes ring connections on that port of the address that `.reached` named.
+    package func announce(port: UInt16) {
+        guard case .joining = phase, let channel, let localHost else { return }
+        let member = MemberAddress(
+            rank: UInt32(rank), host: localHost, port: port, hostName: currentHostName(), processID: getpid())
+        channel.send(.join(worldSize: UInt32(worldSize), member: member))
     }
 
     /// Says that this worker's work is done. `.over` follows.
@@ -135,21 +143,11 @@ package final class Member {
     }
 
     private func join(_ stream: TCPStream) {
-        let host = stream.localHost
-        let port: UInt16
-        do throws(LoopError) {
-            port = try listen(host)
-        } catch {
-            stream.close()
-            return fail(.noCoordinator(address: address, cause: error.description))
-        }
-        let channel = ControlChannel(
+        localHost = stream.localHost
+        channel = ControlChannel(
             stream: stream, received: { [weak self] _, message in self?.take(message) },
             ended: { [weak self] _, cause in self?.channelEnded(cause) })
-        self.channel = channel
-        let member = MemberAddress(
-            rank: UInt32(rank), host: host, port: port, hostName: currentHostName(), processID: getpid())
-        channel.send(.join(worldSize: UInt32(worldSize), member: member))
+        happened(.reached(localHost: stream.localHost))
     }
 
     private func take(_ message: ControlMessage) {

@@ -4,8 +4,10 @@ import EventLoop
 public enum MembershipError: Error, Equatable, CustomStringConvertible {
     case environment(name: String, value: String, wanted: String)
     case missingEnvironment(name: String)
-    /// The coordinator could not be reached, or the address it should have could not be had.
+    /// The coordinator could not be reached.
     case noCoordinator(address: String, cause: String)
+    /// This worker is rank 0 of a job without launcher, and cannot be the coordinator at the address given.
+    case cannotCoordinate(cause: String)
     /// The coordinator says that this worker cannot be a member, or that the ring cannot be formed.
     case refused(reason: String)
     /// The connection to the coordinator ended.
@@ -22,6 +24,8 @@ public enum MembershipError: Error, Equatable, CustomStringConvertible {
                 + "and LOCKSTEP_SECRET for each"
         case .noCoordinator(let address, let cause):
             "no coordinator at \(address): \(cause)"
+        case .cannotCoordinate(let cause):
+            "rank 0 coordinates, at MASTER_ADDR and MASTER_PORT: \(cause)"
         case .refused(let reason):
             "the coordinator refused: \(reason)"
         case .coordinatorLost(let address, let cause):

@@ -93,11 +93,12 @@ package struct Roster: ~Copyable {
         return sorted.flatMap { [.send(.refuse(reason: reason), to: $0.connection), .close($0.connection)] }
     }
 
-    /// The time to join is over.
-    package mutating func deadlinePassed(limit: Duration) -> [Action] {
+    /// The time to join is over. `refused` says which stranger was turned away meanwhile, who may be the one that is missing.
+    package mutating func deadlinePassed(limit: Duration, refused: String? = nil) -> [Action] {
         guard case .gathering = phase else { return [] }
         let names = missing.prefix(8).map(String.init).joined(separator: ", ") + (missing.count > 8 ? ", ..." : "")
         let reason = "rank \(names) of \(worldSize) did not join within \(limit.secondsText)"
+            + (refused.map { "; refused was \($0)" } ?? "")
         return sorted.flatMap { [.send(.refuse(reason: reason), to: $0.connection), .close($0.connection)] }
     }
 

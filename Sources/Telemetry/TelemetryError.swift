@@ -12,9 +12,19 @@ extension TelemetryError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .system(let operation, let path, let errno):
-            "cannot \(operation) the metrics file \(path): \(String(cString: strerror(errno)))"
+            "cannot \(operation) the metrics file \(path): \(String(cString: strerror(errno)))\(TelemetryError.advice(errno))"
         case .notAMetricsFile(let path, let line):
             "\(path) is not a metrics file: line \(line) is no record of a step; give another file, or remove this one"
+        }
+    }
+
+    private static func advice(_ errno: Int32) -> String {
+        switch errno {
+        case ENOSPC, EDQUOT: "; free some space or give another file"
+        case ENOENT, ENOTDIR: "; its directory must be there already"
+        case EISDIR: "; give the path of a file"
+        case EACCES, EPERM, EROFS: "; give a file that this user may write"
+        default: ""
         }
     }
 }

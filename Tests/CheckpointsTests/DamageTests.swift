@@ -95,7 +95,7 @@ struct DamageTests {
             try Checkpoint.find(directory.path)
         }) else { Issue.record("not all damaged"); return }
         #expect(throws: CheckpointError.self) { try Checkpoint.find("\(run.path)/step-00001000") }
-        #expect(throws: CheckpointError.system(operation: "list", path: "/nonexistent", errno: ENOENT)) {
+        #expect(throws: CheckpointError.noCheckpoint(path: "/nonexistent")) {
             try Checkpoint.find("/nonexistent")
         }
     }

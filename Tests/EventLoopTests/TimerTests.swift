@@ -58,7 +58,9 @@ func durationsRoundUpToMilliseconds(duration: Duration, milliseconds: UInt64) {
     #expect(duration.millisecondsRoundedUp == milliseconds)
 }
 
-@Test(arguments: [(Duration.milliseconds(1249), "1.2 s"), (.milliseconds(1250), "1.3 s"), (.zero, "0.0 s"), (.seconds(61), "61.0 s")])
+@Test(arguments: [
+    (Duration.milliseconds(1249), "1.2 s"), (.milliseconds(1250), "1.3 s"), (.zero, "0.0 s"), (.seconds(61), "61.0 s"),
+])
 func durationsPrintInSeconds(duration: Duration, text: String) {
     #expect(duration.secondsText == text)
 }

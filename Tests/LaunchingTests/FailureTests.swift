@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Launching
+import Membership
 import Testing
 
 @Test(arguments: [1, 2, 4])
@@ -32,10 +33,10 @@ func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
 @Test func aWorkerThatLostAPeerIsNotToBlame() throws {
     // Rank 0 ends at once with the status of a lost peer; the rank that is the cause ends a little later.
     let launched = try launch(
-        "trap '' TERM; if [ $RANK = 0 ]; then exit \(Supervision.peerLostStatus); fi; sleep 0.2; exit 9", workers: 2)
-    #expect(launched.outcome.status == Supervision.peerLostStatus || launched.outcome.status == 9)
-    let alone = try launch("exit \(Supervision.peerLostStatus)", workers: 2)
-    #expect(alone.outcome.status == Supervision.peerLostStatus && alone.outcome.failure != nil)
+        "trap '' TERM; if [ $RANK = 0 ]; then exit \(WorkerStatus.peerLost); fi; sleep 0.2; exit 9", workers: 2)
+    #expect(launched.outcome.status == WorkerStatus.peerLost || launched.outcome.status == 9)
+    let alone = try launch("exit \(WorkerStatus.peerLost)", workers: 2)
+    #expect(alone.outcome.status == WorkerStatus.peerLost && alone.outcome.failure != nil)
 }
 
 @Test func aWorkerThatIgnoresSIGTERMIsKilledAfterTheGrace() throws {

@@ -37,9 +37,9 @@ import Testing
         for rank in 0..<2 { unlink("\(logs)/rank-\(rank).log") }
         for each in [logs, directory + "/a", directory] { rmdir(each) }
     }
-    let launched = try launch("echo out $RANK; [ $RANK = 0 ] || { echo err >&2; exit 5; }", workers: 2) {
-        $0.logDirectory = logs
-    }
+    // Rank 1 fails, and thereby ends rank 0, only once rank 0's line has arrived.
+    let script = "echo out $RANK; [ $RANK = 0 ] && exit 0; while [ ! -s \(logs)/rank-0.log ]; do sleep 0.01; done; echo err >&2; exit 5"
+    let launched = try launch(script, workers: 2) { $0.logDirectory = logs }
     func log(_ rank: Int) throws -> [String] {
         let file = try #require(fopen("\(logs)/rank-\(rank).log", "r"))
         defer { fclose(file) }
@@ -84,9 +84,10 @@ import Testing
     try readerLoop.startThread(name: "slow reader")
     let errors = try Capture()
     var ticks = 0
+    var exits = 0
     var timer: Timer?
     let launched = try launch(
-        "head -c \(total) /dev/zero | tr '\\0' x | fold -w 1000; echo written >&2", workers: 1
+        "echo begun >&2; head -c \(total) /dev/zero | tr '\\0' x | fold -w 1000; echo written >&2", workers: 1
     ) {
         $0.outputDescriptor = ends[1]
         $0.errorDescriptor = errors.descriptor
@@ -94,7 +95,8 @@ import Testing
             timer = try Timer(loop: loop) {
                 ticks += 1
                 guard ticks == 20 else { return }
-                #expect(errors.text == "")
+                // The worker's own report comes through at once, while its output is stuck.
+                #expect(exits == 0 && errors.text == "[0] begun\n")
                 readerLoop.enqueue {
                     let reader = try! PipeReader(loop: readerLoop, descriptor: reading, name: "output")
                     reader.received = { chunk in read.withLock { $0 += chunk.count { $0 == UInt8(ascii: "x") } } }
@@ -104,9 +106,10 @@ import Testing
             timer?.start(every: .milliseconds(20))
             return nil
         }
+        $0.workerExited = { _, _ in exits += 1 }
     }
     close(ends[1])
     readerLoop.stopAndJoin()
-    #expect(launched.outcome.status == 0 && ticks >= 20 && errors.text == "[0] written\n")
+    #expect(launched.outcome.status == 0 && ticks >= 20 && errors.text == "[0] begun\n[0] written\n")
     #expect(read.withLock { $0 } == total)
 }

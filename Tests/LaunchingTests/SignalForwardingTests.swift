@@ -72,10 +72,11 @@ func aRequestToTerminateIsPassedOn(request: Signal) throws {
 
 @Test(arguments: [false, true])
 func whenTheLauncherIsKilledEveryWorkerIsGoneWithinTwoSeconds(stopped: Bool) throws {
-    // Workers that ignore every request, with children of their own; some are stopped besides.
+    // Workers that ignore every request, with children of their own; some are stopped besides. Should all else fail, they end
+    // by themselves after half a minute.
     let script = #"""
         trap '' INT TERM HUP
-        sh -c 'echo pid $$; while :; do sleep 1; done' & echo pid $$; while :; do sleep 1; done
+        sh -c 'echo pid $$; for i in 1 2 3 4 5 6; do sleep 5; done' & echo pid $$; for i in 1 2 3 4 5 6; do sleep 5; done
         """#
     let launcher = RemoteLauncher()
     var killed = ContinuousClock.now
@@ -83,7 +84,7 @@ func whenTheLauncherIsKilledEveryWorkerIsGoneWithinTwoSeconds(stopped: Bool) thr
     try launcher.run(workers: 3, script: script) { _, child in
         guard launcher.lines.count == 6 else { return }
         if stopped { for pid in pids(launcher).prefix(3) { stop(pid) } }
-        guardians = children(of: child.pid).filter { name(of: $0) == "lockstep-guard" }
+        guardians = children(of: child.pid).filter { !pids(launcher).contains($0) }
         killed = ContinuousClock.now
         child.signal(.kill)
     }
@@ -104,10 +105,6 @@ private func children(of pid: Int32) -> [Int32] {
     read("/proc/\(pid)/task/\(pid)/children").split(separator: " ").compactMap { Int32($0) }
 }
 
-private func name(of pid: Int32) -> String {
-    String(read("/proc/\(pid)/comm").dropLast())
-}
-
 private func read(_ path: String) -> String {
     guard let file = fopen(path, "r") else { return "" }
     defer { fclose(file) }
@@ -122,4 +119,35 @@ private func read(_ path: String) -> String {
     try launcher.run(workers: 2, script: "echo pid $$; sleep 0.1") { _, child in started = children(of: child.pid) }
     #expect(started.count == 3 && launcher.ending == .exited(status: 0))
     #expect(allGone(started, within: .zero))
+}
+
+@Test func aSignalAfterTheEndDoesNotWaitForAReaderThatHasPaused() throws {
+    let loop = try Loop()
+    defer { loop.close() }
+    // A megabyte: the launcher takes it all, so that the worker can end, but nobody takes it from the launcher.
+    let script = "head -c 1000000 /dev/zero | tr '\\0' x | fold -w 100"
+    var specification = ChildProcess.Specification(
+        program: try probePath(), arguments: ["launch", "1", "1000", "/bin/sh", "-c", script])
+    specification.output = .pipe
+    var ending: ChildProcess.Ending?
+    let child = try ChildProcess(loop: loop, specification) {
+        ending = $0
+        loop.stop()
+    }
+    var hasStarted = false
+    var next = ContinuousClock.now
+    let poll = try Timer(loop: loop) {
+        let count = children(of: child.pid).count
+        hasStarted = hasStarted || count == 2
+        // Only the guardian is left. The first signal may come before the launcher has seen that; there is time for the next.
+        guard hasStarted && count == 1, ContinuousClock.now > next else { return }
+        next = .now + .milliseconds(500)
+        child.signal(.interrupt)
+    }
+    poll.start(every: .milliseconds(5))
+    let watchdog = try Timer(loop: loop) { loop.stop() }
+    watchdog.start(after: .seconds(20))
+    loop.run()
+    #expect(ending == .exited(status: 0))
+    if ending == nil { child.signal(.kill) }
 }

@@ -1,5 +1,6 @@
 import EventLoop
 import Launching
+import Membership
 import Testing
 
 /// Three workers that have started.
@@ -32,7 +33,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     let failed = ChildProcess.Ending.exited(status: 3)
     #expect(
         supervision.end(1, failed, at: .seconds(1))
-            == [.announce(.terminate, .failure), .signal(rank: 0, .terminate), .signal(rank: 1, .terminate), .signal(rank: 2, .terminate)])
+            == [.announce(.terminate, .failure)] + (0..<3).map { .signal(rank: $0, .terminate) })
     #expect(supervision.nextDeadline == .seconds(1) + .milliseconds(50))
     #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(49)) == [])
     #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(50)) == [.blame(rank: 1, failed)])
@@ -59,13 +60,13 @@ private let ok = ChildProcess.Ending.exited(status: 0)
 }
 
 @Test func aLostPeerIsToBlameOnlyIfNobodyElseIs() {
-    let lost = ChildProcess.Ending.exited(status: Supervision.peerLostStatus)
+    let lost = ChildProcess.Ending.exited(status: WorkerStatus.peerLost)
     var supervision = three()
     // Whoever was told to end and fails is no better a culprit, so the first stays; nobody is blamed before all is known.
     #expect(supervision.end(0, lost, at: .seconds(1)).count == 4)
     #expect(supervision.receive(.tick, at: .seconds(2)) == [])
     #expect(supervision.end(1, .exited(status: 4), at: .seconds(3)) == [])
-    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: Supervision.peerLostStatus)])
+    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: WorkerStatus.peerLost)])
 
     var together = three()
     _ = together.end(0, lost, at: .seconds(1))

@@ -7,9 +7,10 @@ struct Probe {
         let arguments = CommandLine.arguments.dropFirst()
         switch arguments.first {
         case "ping": try Ping(arguments: Array(arguments.dropFirst())).run()
+        case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
-            print("usage: Probe ping BYTES ROUNDS SPIN_ITERATIONS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            print("usage: Probe ping BYTES ROUNDS SPIN_ITERATIONS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
             exit(64)
         }
     }

@@ -39,13 +39,15 @@ package final class LocalCoordinator: Sendable {
     package let secret: Secret
     package let worldSize: Int
 
-    package init(worldSize: Int, joinTimeLimit: Duration = .seconds(30)) throws {
+    package init(
+        worldSize: Int, joinTimeLimit: Duration = .seconds(30), happened: @escaping (Coordinator.Event) -> Void = { _ in }
+    ) throws {
         self.worldSize = worldSize
         secret = try .random()
         loop = try Loop()
         let coordinator = try Coordinator(
-            loop: loop, host: "127.0.0.1", port: 0, worldSize: worldSize, secret: secret, joinTimeLimit: joinTimeLimit
-        ) { _ in }
+            loop: loop, host: "127.0.0.1", port: 0, worldSize: worldSize, secret: secret, joinTimeLimit: joinTimeLimit,
+            happened: happened)
         port = coordinator.address.port
         let box = Unmanaged.passRetained(coordinator)
         nonisolated(unsafe) let opaque = box

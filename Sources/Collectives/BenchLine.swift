@@ -1,0 +1,42 @@
+/// One size's measurement: a line of the table. Every rank has the same one.
+public struct BenchLine: Sendable, Equatable {
+    public var operation: BenchOperation
+    public var reduction: BenchReduction
+    public var worldSize: Int
+    /// Elements of the array on one rank, and their bytes.
+    public var count: Int
+    public var bytes: Int
+    /// What the rounds took.
+    public var times: BenchTimes
+    /// The same of the raw sockets, on float32 of as many bytes.
+    public var raw: BenchTimes
+    /// Elements that were not what they had to be, over all ranks and rounds.
+    public var wrong: Int
+
+    /// GB/s, of the median.
+    public var algorithmBandwidth: Double { gigabytesPerSecond(times.median) }
+    /// GB/s; see `BenchOperation`.
+    public var busBandwidth: Double { algorithmBandwidth * operation.busFactor(worldSize: worldSize) }
+    /// GB/s.
+    public var rawBusBandwidth: Double { gigabytesPerSecond(raw.median) * operation.busFactor(worldSize: worldSize) }
+    /// How much of the raw sockets' speed is left: 1 is all of it.
+    public var shareOfRaw: Double { raw.median / times.median }
+
+    private func gigabytesPerSecond(_ microseconds: Double) -> Double { Double(bytes) / microseconds / 1000 }
+}
+
+/// The times of a measurement's rounds in microseconds. A round takes as long as its slowest rank.
+public struct BenchTimes: Sendable, Equatable {
+    public var median: Double
+    public var least: Double
+    /// 99 of 100 rounds took no longer; the longest of fewer rounds.
+    public var percentile99: Double
+
+    package init(_ rounds: [Double]) {
+        precondition(!rounds.isEmpty)
+        let sorted = rounds.sorted()
+        median = sorted[sorted.count / 2]
+        least = sorted[0]
+        percentile99 = sorted[min(sorted.count - 1, sorted.count * 99 / 100)]
+    }
+}

@@ -1,0 +1,262 @@
+import EventLoop
+import Glibc
+import Membership
+import Wire
+
+/// The ring's loop with the ring's connections on it, and who drives it.
+///
+/// A small operation is over sooner than a thread is woken. So the compute thread drives the loop itself while it has nothing to do
+/// but wait; where it goes on computing after `submit`, the ring's thread does; while nothing is under way nobody does, and both sleep.
+/// All methods but `listen`, `form` and `interrupt`, which the control thread calls, are the compute thread's.
+final class DataPlane: @unchecked Sendable {
+    // SAFETY (@unchecked Sendable): `shared` is a monitor, and everything on the loop is touched only by its driver, of which
+    // `RingShared.driver` admits one at a time.
+
+    private let shared: Monitor<RingShared>
+    private let loop: Loop
+    private let rank: Int
+    private let worldSize: Int
+    private let timeout: Duration
+    private var wake: Wake!
+    private var formation: RingFormation!
+    private var connections: RingConnections?
+    private var verdictTimer: Timer?
+    private var thread: pthread_t?
+    private var generation: UInt32 = 0
+    private var hostNames: [Int: String] = [:]
+    /// Looking for bytes pays only where every worker of this host has a core to do it on.
+    private var spin = AdaptiveSpin(longest: .zero)
+
+    private static let longestSpin = Duration.microseconds(100)
+    /// Well within the 100 ms in which the death of a peer is to be told.
+    private static let verdictTime = Duration.milliseconds(50)
+
+    init(environment: WorkerEnvironment, secret: Secret, shared: Monitor<RingShared>) throws {
+        self.shared = shared
+        rank = environment.rank
+        worldSize = environment.worldSize
+        timeout = environment.timeout
+        loop = try Loop()
+        do {
+            wake = try Wake(loop: loop) { [weak self] in self?.takeSubmissions() }
+        } catch {
+            loop.close()
+            throw error
+        }
+        formation = RingFormation(
+            loop: loop, rank: rank, worldSize: worldSize, secret: secret, timeLimit: ControlPlane.joinLimit(timeout)
+        ) { [weak self] result in self?.formed(result) }
+    }
+
+    // MARK: For the control thread
+
+    /// Listens for the left neighbour on an address of this host; `ready` is called by the driver with the port.
+    func listen(on host: String, ready: @escaping @Sendable (UInt16) -> Void) {
+        loop.enqueue { [self] in
+            do throws(LoopError) {
+                ready(try formation.listen(on: host))
+            } catch {
+                fail(CollectiveError.noRing(rank: rank, host: host, cause: error.description))
+            }
+        }
+    }
+
+    /// Connects with the neighbours.
+    func form(generation: UInt32, members: [MemberAddress]) {
+        loop.enqueue { [self] in
+            self.generation = generation
+            for member in members { hostNames[Int(member.rank)] = member.hostName }
+            let here = members.count { $0.hostName == members[rank].hostName }
+            if here <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) { spin = AdaptiveSpin(longest: DataPlane.longestSpin) }
+            formation.form(generation: generation, members: members)
+        }
+    }
+
+    /// Makes the driver look at `RingShared.failure`.
+    func interrupt() {
+        loop.enqueue {}
+    }
+
+    // MARK: For the compute thread
+
+    /// Drives the loop until the ring is complete or has failed, then starts the ring's thread.
+    func join() throws {
+        drive { $0.isFormed }
+        try startThread()
+    }
+
+    /// Puts an operation in the queue, for the ring's thread to begin. Waits only where the program is a thousand operations ahead.
+    func submit(_ operation: RingShared.Operation) throws -> UInt64 {
+        let sequence = try enqueue(operation)
+        let driver = shared.notify(.ringThread) { shared in
+            if shared.driver == .nobody { shared.needsRingThread = true }
+            return shared.driver
+        }
+        if driver == .ringThread { wake.signal() }
+        return sequence
+    }
+
+    /// Puts an operation in the queue and drives the loop until it has ended, unless the ring's thread is at it already.
+    func run(_ operation: RingShared.Operation) throws {
+        let sequence = try enqueue(operation)
+        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
+        try wait(for: sequence)
+    }
+
+    private func enqueue(_ operation: RingShared.Operation) throws -> UInt64 {
+        let sequence: Result<UInt64, any Error> = shared.wait(.computeThread) { shared in
+            if let failure = shared.failure { return .failure(failure) }
+            return shared.hasRoom ? .success(shared.submit(operation)) : nil
+        }
+        return try sequence.get()
+    }
+
+    /// Returns when the operation has ended with its sum; throws why it has not.
+    func wait(for sequence: UInt64) throws {
+        drive { $0.completed >= sequence }
+        if let failure = shared.withLock({ $0.completed >= sequence ? nil : $0.failure }) { throw failure }
+    }
+
+    /// Ends the ring's thread and closes everything.
+    func stop() {
+        shared.notify(.ringThread) { $0.isStopping = true }
+        interrupt()
+        if let thread { pthread_join(thread, nil) }
+        loop.claim()
+        connections?.close()
+        formation.cancel()
+        verdictTimer?.close()
+        wake.close()
+        loop.close()
+    }
+
+    // MARK: Driving
+
+    /// Returns when the condition holds or something has failed: by driving the loop, if nobody does, or by waiting for who does.
+    private func drive(until isDone: (RingShared) -> Bool) {
+        while true {
+            let mayDrive = shared.wait(.computeThread) { shared -> Bool? in
+                if isDone(shared) || shared.failure != nil { return false }
+                guard shared.driver == .nobody else { return nil }
+                shared.driver = .computeThread
+                shared.needsRingThread = false
+                return true
+            }
+            guard mayDrive else { return }
+            loop.claim()
+            takeSubmissions()
+            while !shared.withLock({ isDone($0) || $0.failure != nil }) {
+                if !look() { loop.runOnce(waiting: true) }
+            }
+            let isLeftOver = shared.withLock { shared in
+                shared.driver = .nobody
+                shared.needsRingThread = shared.completed < shared.submitted
+                return shared.needsRingThread
+            }
+            if isLeftOver { shared.notify(.ringThread) { _ in } }
+        }
+    }
+
+    /// Looks for events without sleeping, for as long as that has been worth it lately. Whether there were any.
+    private func look() -> Bool {
+        let time = spin.next()
+        guard time > .zero else { return false }
+        let start = ContinuousClock.now
+        repeat {
+            if loop.runOnce(waiting: false) {
+                spin.looked(found: true)
+                return true
+            }
+        } while ContinuousClock.now - start < time
+        spin.looked(found: false)
+        return false
+    }
+
+    private func startThread() throws {
+        var created = pthread_t()
+        let code = pthread_create(
+            &created, nil,
+            { argument in
+                // SAFETY: balances the passRetained below; the thread keeps the object alive while it runs.
+                let plane = Unmanaged<DataPlane>.fromOpaque(argument!).takeRetainedValue()
+                nameThread("lockstep-ring")
+                plane.threadMain()
+                return nil
+            }, Unmanaged.passRetained(self).toOpaque())
+        guard code == 0 else {
+            Unmanaged.passUnretained(self).release()
+            throw LoopError.system(operation: "pthread_create", code: SystemCode(errno: code))
+        }
+        thread = created
+    }
+
+    private func threadMain() {
+        while true {
+            let isStopping: Bool = shared.wait(.ringThread) { shared in
+                if shared.isStopping { return true }
+                guard shared.needsRingThread, shared.driver == .nobody else { return nil }
+                shared.driver = .ringThread
+                shared.needsRingThread = false
+                return false
+            }
+            if isStopping { return }
+            loop.claim()
+            takeSubmissions()
+            while !shared.withLock({ $0.isStopping || $0.failure != nil || $0.completed == $0.submitted }) {
+                loop.runOnce(waiting: true)
+            }
+            shared.notify(.computeThread) { $0.driver = .nobody }
+        }
+    }
+
+    // MARK: On the loop
+
+    private func takeSubmissions() {
+        guard let connections else { return }
+        while let operation = shared.withLock({ $0.takeNext() }) { connections.submit(operation) }
+    }
+
+    private func formed(_ result: Result<RingFormation.Streams, CollectiveError>) {
+        switch result {
+        case .failure(let error):
+            fail(error)
+        case .success(let streams):
+            do {
+                connections = try RingConnections(
+                    left: streams.left, right: streams.right, leftNeighbour: neighbour((rank + worldSize - 1) % worldSize),
+                    rightNeighbour: neighbour((rank + 1) % worldSize), rank: rank, worldSize: worldSize,
+                    generation: generation, timeout: timeout,
+                    completedThrough: { [weak self] in self?.completed(through: $0) },
+                    failed: { [weak self] in self?.connectionFailed($0) })
+                shared.notify(.computeThread) { $0.isFormed = true }
+            } catch {
+                fail(error)
+            }
+        }
+    }
+
+    private func neighbour(_ rank: Int) -> RingConnections.Neighbour {
+        RingConnections.Neighbour(rank: rank, host: hostNames[rank] ?? "?")
+    }
+
+    private func completed(through sequence: UInt64) {
+        let bytes = connections?.ring.bytesSent ?? 0
+        shared.notify(.computeThread) {
+            $0.completed = sequence
+            $0.bytesSent = bytes
+        }
+    }
+
+    /// When a worker dies its neighbours notice first, and their neighbours then lose them: the coordinator saw who was first. It is
+    /// heard before a neighbour is blamed.
+    private func connectionFailed(_ error: CollectiveError) {
+        guard case .peerLost = error, let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) })
+        else { return fail(error) }
+        verdictTimer = timer
+        timer.start(after: DataPlane.verdictTime)
+    }
+
+    private func fail(_ error: any Error) {
+        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = error } }
+    }
+}

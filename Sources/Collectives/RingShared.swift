@@ -1,0 +1,46 @@
+/// What the compute thread, the ring's thread and the control thread of a process have in common, under one lock.
+struct RingShared {
+    /// Who drives the ring's loop. Whoever finds nobody doing it may; it has one driver at a time.
+    enum Driver {
+        case nobody
+        case computeThread
+        case ringThread
+    }
+
+    typealias Operation = RingProtocol<RingConnections>.Operation
+
+    var driver = Driver.nobody
+    /// Operations wait for the ring's thread, because the compute thread has gone on to compute.
+    var needsRingThread = false
+    var isStopping = false
+
+    var isFormed = false
+    var isOver = false
+    /// The first failure; those that follow come of it.
+    var failure: (any Error)?
+
+    /// Operations submitted, taken by the driver, and ended, in order.
+    var submitted: UInt64 = 0
+    var taken: UInt64 = 0
+    var completed: UInt64 = 0
+    var bytesSent: UInt64 = 0
+
+    /// The operations that were submitted and not taken: a circle with room for all that may be under way.
+    private var queue = [Operation?](repeating: nil, count: RingProtocol<RingConnections>.operationsUnderWay)
+
+    var hasRoom: Bool { submitted - completed < UInt64(queue.count) }
+
+    /// Gives the operation its number.
+    mutating func submit(_ operation: Operation) -> UInt64 {
+        queue[Int(submitted % UInt64(queue.count))] = operation
+        submitted += 1
+        return submitted
+    }
+
+    mutating func takeNext() -> Operation? {
+        guard taken < submitted else { return nil }
+        let operation = queue[Int(taken % UInt64(queue.count))]
+        taken += 1
+        return operation
+    }
+}

@@ -1,0 +1,72 @@
+import EventLoop
+import Glibc
+
+/// All places that a launcher writes to: its output, its errors, and the workers' logs, each with a thread of its own, so that a
+/// paused reader of one holds up none of the others. Output and errors that are the same file share one, for lines to stay whole.
+final class HostOutput {
+    let output: OutputWriter.Destination
+    let errors: OutputWriter.Destination
+    /// One a worker; empty without logs.
+    let logs: [OutputWriter.Destination]
+    private let writers: [OutputWriter]
+
+    /// `drained` is called on the writers' threads, whenever one of them has caught up.
+    init(
+        _ configuration: LaunchConfiguration, logs: LogDirectory?, drained: @escaping @Sendable () -> Void
+    ) throws(LoopError) {
+        let output = configuration.outputDescriptor
+        let errors = configuration.errorDescriptor
+        let isShared = HostOutput.isSameFile(output, errors)
+        let failed = { @Sendable (descriptor: Int32, code: SystemCode) in
+            guard descriptor != errors else { return }
+            HostOutput.complain("output can no longer be written (\(code)); the run goes on without it", to: errors)
+        }
+        var writers: [OutputWriter] = []
+        do throws(LoopError) {
+            for _ in 0..<(1 + (isShared ? 0 : 1) + (logs == nil ? 0 : 1)) {
+                writers.append(try OutputWriter(drained: drained, failed: failed))
+            }
+        } catch {
+            for writer in writers { writer.close() }
+            throw error
+        }
+        self.writers = writers
+        self.output = OutputWriter.Destination(writer: writers[0], descriptor: output)
+        self.errors = OutputWriter.Destination(writer: writers[isShared ? 0 : 1], descriptor: errors)
+        self.logs = (logs?.descriptors ?? []).map { OutputWriter.Destination(writer: writers.last!, descriptor: $0) }
+    }
+
+    /// Bytes that wait to be written, where most do.
+    var queuedBytes: Int { writers.reduce(0) { max($0, $1.queuedBytes) } }
+
+    /// Calls `done`, on the writers' threads, each time when one has written all that it was given before; `queuedBytes` is
+    /// 0 at the last.
+    func whenWritten(_ done: @escaping @Sendable () -> Void) {
+        for writer in writers { writer.whenWritten(done) }
+    }
+
+    /// Ends the threads, after they have written everything.
+    func close() {
+        for writer in writers { writer.close() }
+    }
+
+    /// Ends those threads that have written everything, and leaves the others alone, for a process that is about to exit.
+    func abandon() {
+        for writer in writers {
+            if writer.queuedBytes == 0 { writer.close() } else { writer.abandon() }
+        }
+    }
+
+    private static func isSameFile(_ one: Int32, _ other: Int32) -> Bool {
+        var first = stat()
+        var second = stat()
+        guard fstat(one, &first) == 0, fstat(other, &second) == 0 else { return one == other }
+        return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+    }
+
+    private static func complain(_ text: String, to descriptor: Int32) {
+        let line = Array("lockstep: \(text)\n".utf8)
+        // If this fails too there is nobody left to be told.
+        _ = write(descriptor, line, line.count)
+    }
+}

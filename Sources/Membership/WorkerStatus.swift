@@ -1,0 +1,6 @@
+/// What a worker's exit status tells its launcher, beside success and failure.
+public enum WorkerStatus {
+    /// The worker ended because another one did, or because the coordinator would not have it: it is not the one to blame. The number
+    /// is sysexits.h's EX_PROTOCOL.
+    public static let peerLost: Int32 = 76
+}

@@ -1,0 +1,33 @@
+import Collectives
+
+/// What a rank failed at, and that all ranks know of it: each of them throws this at the same place.
+public struct SharedFailure: Error, CustomStringConvertible {
+    /// The lowest rank that failed.
+    public let rank: Int
+    /// What it was doing.
+    public let what: String
+    /// Why, on that rank; nil on the others.
+    public let cause: (any Error)?
+
+    public var description: String {
+        cause.map { "\($0)" } ?? "rank \(rank) failed in \(what); what it says itself says why"
+    }
+}
+
+extension Ring {
+    /// Does what each rank does by itself and may fail at, such as reading files, so that every rank learns whether it went well on
+    /// all: a failure is told once, where it happened, and nobody is left waiting for a rank that has gone. Every rank must call it.
+    ///
+    /// - Parameter what: what is done, for the message on the ranks where it went well, as in "opening its files".
+    /// - Returns: what the body returned, if it failed nowhere.
+    /// - Throws: `SharedFailure` on every rank if the body failed on any; `CollectiveError` if the ring fails.
+    public func together<Outcome>(_ what: String, _ body: () throws -> Outcome) throws -> Outcome {
+        let outcome = Result { try body() }
+        var failed = [Int32](repeating: 0, count: worldSize)
+        if case .failure = outcome { failed[rank] = 1 }
+        try failed.withUnsafeMutableBufferPointer { try allReduce($0, .max) }
+        guard let first = failed.firstIndex(of: 1) else { return try outcome.get() }
+        guard first == rank, case .failure(let cause) = outcome else { throw SharedFailure(rank: first, what: what, cause: nil) }
+        throw SharedFailure(rank: first, what: what, cause: cause)
+    }
+}

@@ -1,0 +1,93 @@
+import Collectives
+import Synchronization
+import TestSupport
+import Testing
+
+/// What ranks are told, and how soon, when an operation cannot end.
+@Suite(.serialized) struct DeadlineTests {
+    private struct Told {
+        var rank: Int
+        var error: CollectiveError?
+        var after: Duration
+    }
+
+    /// A peer that dies in the middle of operations: every other rank's operation fails within 100 ms, and names it.
+    @Test(arguments: [2, 3, 5])
+    func theDeathOfAPeerIsToldInTime(worldSize: Int) throws {
+        let coordinator = try LocalCoordinator(worldSize: worldSize)
+        defer { coordinator.stop() }
+        let death = Mutex<ContinuousClock.Instant?>(nil)
+        let told = Mutex<[Told]>([])
+        inThreads(worldSize) { rank in
+            do {
+                var ring: Ring? = try Ring(coordinator.environment(rank: rank))
+                var values = [Float](repeating: 1, count: 100_000)
+                for _ in 0..<20 { try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) } }
+                if rank == worldSize - 1 {
+                    // Dropped without `close`: to the others this rank has died.
+                    death.withLock { $0 = .now }
+                    ring = nil
+                    return
+                }
+                while true { try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) } }
+            } catch {
+                let now = ContinuousClock.now
+                let after = death.withLock { $0.map { now - $0 } } ?? .zero
+                told.withLock { $0.append(Told(rank: rank, error: error as? CollectiveError, after: after)) }
+            }
+        }
+        let all = told.withLock { $0 }
+        #expect(all.count == worldSize - 1)
+        for one in all {
+            guard case .peerLost(rank: worldSize - 1, _, operation: let operation, bytesMoved: let bytes, _) = one.error else {
+                Issue.record("rank \(one.rank): \(String(describing: one.error))")
+                continue
+            }
+            // The twentieth may not have ended here when the last rank had its sum.
+            #expect(operation >= 19 && bytes > 0)
+            // 100 ms is what is promised of a machine that is not overloaded; that of a test may be.
+            #expect(one.after < .milliseconds(500), "rank \(one.rank) was told after \(one.after)")
+            print("rank \(one.rank) of \(worldSize) was told of the death after \(one.after)")
+        }
+    }
+
+    /// A rank that does not take part: all ranks fail about when the time is up, each naming whom it waited for.
+    @Test func everyRankFailsWithinTheTimeOut() throws {
+        let worldSize = 4
+        let coordinator = try LocalCoordinator(worldSize: worldSize)
+        defer { coordinator.stop() }
+        let told = Mutex<[Told]>([])
+        let failed = Atomic<Int>(0)
+        inThreads(worldSize) { rank in
+            var start = ContinuousClock.now
+            do {
+                let ring = try Ring(coordinator.environment(rank: rank, timeout: 1))
+                var values = [Float](repeating: 1, count: 10_000)
+                try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+                start = .now
+                // Rank 2 computes for ever. It learns of the failure at its next operation.
+                if rank == 2 { while failed.load(ordering: .acquiring) < worldSize - 1 {} }
+                try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+                Issue.record("rank \(rank) got a sum without rank 2")
+            } catch {
+                let after = ContinuousClock.now - start
+                told.withLock { $0.append(Told(rank: rank, error: error as? CollectiveError, after: after)) }
+                failed.add(1, ordering: .releasing)
+            }
+        }
+        let all = told.withLock { $0 }
+        #expect(all.count == worldSize)
+        for one in all {
+            print("rank \(one.rank) after \(one.after): \(one.error.map(\.description) ?? "?")")
+            #expect(one.after >= .milliseconds(900) && one.after < .seconds(3), "rank \(one.rank): \(one.after)")
+        }
+        // Who waited longest speaks of the silence itself: rank, whom it waited for, operation, bytes.
+        let silences = all.compactMap { one -> Int? in
+            guard case .noProgress(rank: one.rank, waitingFor: let other, _, operation: 1, bytesMoved: let bytes, _) = one.error,
+                bytes > 0
+            else { return nil }
+            return other == (one.rank + worldSize - 1) % worldSize ? one.rank : nil
+        }
+        #expect(!silences.isEmpty)
+    }
+}

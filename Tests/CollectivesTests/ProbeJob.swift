@@ -1,0 +1,97 @@
+import EventLoop
+import Glibc
+import Synchronization
+import Testing
+
+/// A `Probe` at work, its output collected by a thread of its own.
+final class ProbeJob: @unchecked Sendable {
+    // SAFETY (@unchecked Sendable): the child is touched by the loop's thread only, but for its pid, which does not change.
+
+    private let loop: Loop
+    private let child: ChildProcess
+    private let output = Mutex("")
+    private let ending = Mutex<ChildProcess.Ending?>(nil)
+    private static let limit = Duration.seconds(60)
+
+    init(arguments: [String]) throws {
+        var specification = ChildProcess.Specification(program: try probePath(), arguments: arguments)
+        specification.output = .pipe
+        loop = try Loop()
+        weak var job: ProbeJob?
+        child = try ChildProcess(loop: loop, specification) { ending in job?.ending.withLock { $0 = ending } }
+        job = self
+        let reader = try #require(child.output)
+        reader.received = { [weak self] bytes in
+            let text = String(decoding: bytes, as: UTF8.self)
+            self?.output.withLock { $0 += text }
+        }
+        reader.startReading()
+        try loop.startThread(name: "job")
+    }
+
+    func stop() {
+        if !hasEnded { kill(child.pid, SIGKILL) }
+        loop.stopAndJoin()
+    }
+
+    var hasEnded: Bool { ending.withLock { $0 != nil } }
+    var lines: [String] { output.withLock { $0.split(separator: "\n").map(String.init) } }
+
+    func waitForLine(_ isWanted: (String) -> Bool) -> String? {
+        wait { lines.first(where: isWanted) }
+    }
+
+    func waitForEnd() -> ChildProcess.Ending? {
+        wait { ending.withLock { $0 } }
+    }
+
+    /// The ports on which the process listens, once there are so many.
+    func waitForListeners(count: Int) -> [UInt16]? {
+        wait {
+            let ports = listeningPorts()
+            return ports.count >= count ? ports : nil
+        }
+    }
+
+    var residentBytes: Int? {
+        let fields = contents("/proc/\(child.pid)/statm").split(separator: " ")
+        return fields.count > 1 ? Int(fields[1]).map { $0 * 4096 } : nil
+    }
+
+    private func wait<Value>(for value: () -> Value?) -> Value? {
+        let end = ContinuousClock.now + ProbeJob.limit
+        while ContinuousClock.now < end {
+            if let value = value() { return value }
+            usleep(2000)
+        }
+        return nil
+    }
+
+    private func listeningPorts() -> [UInt16] {
+        let own = Set((0..<256).compactMap { link("/proc/\(child.pid)/fd/\($0)") })
+        return contents("/proc/net/tcp").split(separator: "\n").dropFirst().compactMap { line in
+            let fields = line.split(separator: " ")
+            guard fields.count > 9, fields[3] == "0A", own.contains("socket:[\(fields[9])]") else { return nil }
+            return fields[1].split(separator: ":").last.flatMap { UInt16($0, radix: 16) }
+        }
+    }
+
+    private func link(_ path: String) -> String? {
+        var buffer = [UInt8](repeating: 0, count: 256)
+        let count = buffer.withUnsafeMutableBytes { readlink(path, $0.baseAddress!, $0.count) }
+        return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : nil
+    }
+
+    private func contents(_ path: String) -> String {
+        let descriptor = open(path, O_RDONLY)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var all: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65_536)
+        while true {
+            let count = read(descriptor, &buffer, buffer.count)
+            guard count > 0 else { return String(decoding: all, as: UTF8.self) }
+            all += buffer.prefix(count)
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import Glibc
+import Testing
+
+/// Workers started by hand, as on several hosts: no launcher, rank 0 coordinates.
+@Suite(.serialized) struct ByHandTests {
+    static let secret = String(repeating: "5e", count: 32)
+    static let task = ["train", "digits", "--hidden", "16", "--steps", "5"]
+
+    /// Environments of a world's ranks on this host.
+    static func environments(_ worldSize: Int, port: Int, timeout: Int = 30) -> [[String: String]] {
+        (0..<worldSize).map { rank in
+            [
+                "RANK": "\(rank)", "WORLD_SIZE": "\(worldSize)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+                "LOCKSTEP_SECRET": secret, "LOCKSTEP_TIMEOUT": "\(timeout)",
+            ]
+        }
+    }
+
+    /// Runs one process a rank, all at a time.
+    static func run(_ environments: [[String: String]], flags: [[String]]? = nil) throws -> [Ended] {
+        let started = try environments.enumerated().map { try startLockstep(task + (flags?[$0] ?? []), environment: $1) }
+        return try started.map { try $0.ended() }
+    }
+
+    @Test func theyJoinAndGiveTheDigestOfOne() throws {
+        let alone = try startLockstep(ByHandTests.task).ended()
+        let together = try ByHandTests.run(ByHandTests.environments(3, port: freePort()))
+        #expect(together.map(\.status) == [0, 0, 0], "\(together)")
+        #expect(together[0].digest != nil && together[0].digest == alone.digest)
+        #expect(together.dropFirst().allSatisfy { $0.output.isEmpty && $0.errors.isEmpty })
+    }
+
+    @Test func aWrongSecretIsRefused() throws {
+        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 2)
+        environments[1]["LOCKSTEP_SECRET"] = String(repeating: "ab", count: 32)
+        let ended = try ByHandTests.run(environments)
+        #expect(ended.map(\.status) == [1, 1])
+        #expect(ended[1].errorLines.count == 1 && ended[1].errors.contains("LOCKSTEP_SECRET"), "\(ended[1].errors)")
+        #expect(ended[0].errorLines.count == 1 && ended[0].errors.contains("rank 1 of 2 did not join"), "\(ended[0].errors)")
+        #expect(ended[0].errors.contains("refused was 127.0.0.1:"), "\(ended[0].errors)")
+    }
+
+    @Test func worldsOfDifferentSizesAreRefused() throws {
+        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 2)
+        environments[1]["WORLD_SIZE"] = "3"
+        let ended = try ByHandTests.run(environments)
+        #expect(ended.map(\.status) == [1, 1])
+        #expect(ended[1].errorLines.count == 1 && ended[1].errors.contains("WORLD_SIZE is 3"), "\(ended[1].errors)")
+    }
+
+    @Test func otherFlagsAreRefused() throws {
+        let ended = try ByHandTests.run(
+            ByHandTests.environments(2, port: freePort()), flags: [[], ["--learning-rate", "0.01"]])
+        // The one that differs is to blame.
+        #expect(ended.map(\.status) == [76, 1])
+        for one in ended { #expect(one.errorLines.count == 1 && one.errors.contains("rank 1 has flags or data other"), "\(one.errors)") }
+    }
+
+    /// Another model has other buckets, which the ring itself would stumble over.
+    @Test func anotherModelIsRefused() throws {
+        let ended = try ByHandTests.run(ByHandTests.environments(2, port: freePort()), flags: [[], ["--hidden", "300,300"]])
+        #expect(ended.map(\.status) == [76, 1])
+        for one in ended { #expect(one.errorLines.count == 1 && one.errors.contains("rank 1 has flags or data other"), "\(one.errors)") }
+    }
+
+    @Test func aMissingRankIsNamed() throws {
+        let port = try freePort()
+        let ended = try ByHandTests.run([ByHandTests.environments(2, port: port, timeout: 2)[0]])[0]
+        #expect(ended.status == 1 && ended.errorLines.count == 1)
+        #expect(ended.errors.contains("rank 1 of 2 did not join within 2.0 s"), "\(ended.errors)")
+    }
+
+    @Test func aCoordinatorThatIsNotThere() throws {
+        let port = try freePort()
+        let ended = try ByHandTests.run([ByHandTests.environments(2, port: port, timeout: 2)[1]])[0]
+        #expect(ended.status == 1 && ended.errorLines.count == 1)
+        #expect(ended.errors.contains("no coordinator at 127.0.0.1:\(port)"), "\(ended.errors)")
+    }
+
+    @Test func aPortInUse() throws {
+        let port = try freePort()
+        let taken = try Listener(port: port)
+        let ended = try ByHandTests.run([ByHandTests.environments(2, port: port, timeout: 2)[0]])[0]
+        #expect(ended.status == 1 && ended.errorLines.count == 1)
+        #expect(ended.errors.contains("127.0.0.1:\(port)") && ended.errors.contains("MASTER_PORT"), "\(ended.errors)")
+        withExtendedLifetime(taken) {}
+    }
+
+    @Test(arguments: [
+        (["RANK": "x"], "RANK is \"x\""), (["RANK": "-1"], "RANK is \"-1\""), (["RANK": "2"], "RANK is \"2\""),
+        (["WORLD_SIZE": "0"], "WORLD_SIZE is \"0\""), (["WORLD_SIZE": ""], "WORLD_SIZE is \"\""),
+        (["MASTER_PORT": "70000"], "MASTER_PORT is \"70000\""), (["MASTER_ADDR": ""], "MASTER_ADDR"),
+        (["MASTER_ADDR": "no.such.host.invalid"], "no.such.host.invalid"), (["LOCKSTEP_SECRET": "short"], "LOCKSTEP_SECRET"),
+        (["LOCKSTEP_SECRET": ""], "LOCKSTEP_SECRET"), (["LOCKSTEP_TIMEOUT": "soon"], "LOCKSTEP_TIMEOUT is \"soon\""),
+    ])
+    func aMalformedEnvironment(change: [String: String], expected: String) throws {
+        let environment = try ByHandTests.environments(2, port: freePort(), timeout: 2)[1].merging(change) { $1 }
+        let ended = try startLockstep(ByHandTests.task, environment: environment).ended()
+        #expect(ended.status == 1 && ended.errorLines.count == 1 && ended.errors.contains(expected), "\(ended.errors)")
+        #expect(ended.output.isEmpty && !ended.errors.contains(ByHandTests.secret))
+    }
+
+    @Test(arguments: ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCKSTEP_SECRET"])
+    func anEnvironmentWithAGap(name: String) throws {
+        var environment = try ByHandTests.environments(2, port: freePort())[1]
+        environment[name] = nil
+        let ended = try startLockstep(ByHandTests.task, environment: environment).ended()
+        #expect(ended.status == 1 && ended.errorLines.count == 1 && ended.errors.contains("\(name) is not set"), "\(ended.errors)")
+    }
+
+    @Test(.enabled(if: Namespaces.canBeMade, "making network namespaces needs root and iproute2"))
+    func twoHosts() throws {
+        let alone = try startLockstep(ByHandTests.task).ended()
+        let ended = try Started(packageRoot + "/scripts/two-hosts", [built("lockstep")] + ByHandTests.task).ended()
+        #expect(ended.status == 0 && ended.digest != nil && ended.digest == alone.digest, "\(ended.output)\(ended.errors)")
+        #expect(ended.output.contains(" 2 workers"))
+    }
+}
+
+/// A listening socket on the loopback interface.
+final class Listener {
+    private let descriptor: Int32
+    private(set) var port = 0
+
+    /// Port 0 takes one that is free.
+    init(port: Int) throws {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        self.descriptor = descriptor
+        try #require(descriptor >= 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let code = withUnsafeMutablePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
+                bind(descriptor, address, length) == 0 ? getsockname(descriptor, address, &length) : -1
+            }
+        }
+        self.port = Int(in_port_t(bigEndian: address.sin_port))
+        try #require(code == 0 && listen(descriptor, 1) == 0)
+    }
+
+    deinit { close(descriptor) }
+}
+
+/// A port that nobody had a moment ago.
+func freePort() throws -> Int { try Listener(port: 0).port }
+
+enum Namespaces {
+    /// Whether this process may make network namespaces: found out by making one.
+    static let canBeMade: Bool = {
+        guard geteuid() == 0 else { return false }
+        let name = "lockstep-test-\(getpid())"
+        return shell("ip netns add \(name) && ip netns del \(name)")
+    }()
+
+    private static func shell(_ script: String) -> Bool {
+        (try? Started("/bin/sh", ["-c", script]).end()) == 0
+    }
+}
