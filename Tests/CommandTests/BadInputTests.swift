@@ -125,7 +125,8 @@ struct SmallMNIST {
         ["--nesterov", "--momentum", "0"], ["--decay", "linear"], ["--decay", "constant", "--decay-steps", "5"],
         ["--decay-steps", "5", "--warmup-steps", "5"], ["--min-learning-rate", "0.5", "--learning-rate", "0.1"],
         ["--steps", "1", "--epochs", "1"], ["--global-batch-size", "8", "--micro-batch-size", "9"], ["--hidden", "0"],
-        ["--hidden", "8,"], ["--hidden", "x"], ["--model", "cnn"], ["--reduction", "fp8"], ["--resume"], ["--checkpoint-every", "5"],
+        ["--hidden", "8,"], ["--hidden", "x"], ["--model", "vit"], ["--hidden", "8", "--model", "cnn"], ["--blocks", "2"],
+        ["--dropout", "0.5", "--model", "resnet"], ["--reduction", "fp8"], ["--resume"], ["--checkpoint-every", "5"],
         ["--keep-checkpoints", "5"], ["--out", ""], ["--metrics", ""], ["--threads-per-worker", "100000"], ["-n", "100000"],
         ["--nonsense"], ["nonsense"],
     ])
@@ -141,6 +142,11 @@ struct SmallMNIST {
         ["train", "text", "--data", "x", "--heads", "3"], ["train", "text", "--data", "x", "--layers", "0"], ["generate"], ["inspect"],
         ["generate", "--checkpoint", "x", "--prompt", ""], ["generate", "--checkpoint", "x", "--prompt", "a", "--temperature", "-1"],
         ["generate", "--checkpoint", "x", "--prompt", "a", "--tokens", "-1"], ["check", "-n", "0"], ["check", "--largest", "x"],
+        ["train", "cifar10"], ["train", "text", "--data", "x", "--validation", "v.bin"], ["train", "text", "--data", "x.bin", "--validation", "v"],
+        ["train", "text", "--data", "x", "--vocabulary-size", "9"], ["train", "text", "--data", "x.bin", "--vocabulary-size", "65537"],
+        ["train", "text", "--data", "x", "--init", "d"], ["train", "text", "--data", "x.bin", "--init", "d", "--layers", "2"], ["eval", "--data", "x"],
+        ["eval", "--data", "x", "--init", "d", "--checkpoint", "c"], ["eval", "--data", "x", "--init", "d", "--context", "0"],
+        ["export", "--checkpoint", "x"], ["export", "--checkpoint", "x", "--out", ""],
         ["nonsense"],
     ])
     func commandsThatCannotBe(arguments: [String]) throws {
