@@ -137,13 +137,14 @@ final class RingConnections: RingLink, StreamReceiver {
         isPaused = false
         while payload.isEmpty, inboxEnd - inboxStart >= FrameHeader.byteCount {
             let header = try decodeHeader()
+            guard inboxEnd - inboxStart >= header.headBytes else { break }
             switch try ring.landing(for: header) {
             case .pause:
                 isPaused = true
                 left.stopReading()
                 return
             case .at(let memory):
-                inboxStart += FrameHeader.byteCount
+                inboxStart += header.headBytes
                 let here = min(inboxEnd - inboxStart, memory.count)
                 memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: inbox[inboxStart..<(inboxStart + here)]))
                 inboxStart += here
