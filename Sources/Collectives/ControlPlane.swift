@@ -41,6 +41,11 @@ final class ControlPlane: @unchecked Sendable {
         }
     }
 
+    /// Says to the coordinator that a rank is waited for in vain; the verdict comes as `RingShared.failure`. From any thread.
+    func stalled(waitingFor rank: Int, limit: Duration) {
+        loop.enqueue { [self] in member?.stalled(waitingFor: rank, limit: limit) }
+    }
+
     /// Says to the coordinator that this worker is done. `RingShared.isOver` follows.
     func leave() {
         loop.enqueue { [self] in member?.leave() }

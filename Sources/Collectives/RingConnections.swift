@@ -206,8 +206,10 @@ final class RingConnections: RingLink, StreamReceiver {
             lastSeen = (bytes, now)
             return
         }
-        guard now - lastSeen.at >= timeout else { return }
-        fail(
+        guard now - lastSeen.at >= timeout, !hasEnded else { return }
+        // The connections stay open: who waits for this rank must not take it for the one that holds everybody up.
+        watch?.stop()
+        failed(
             .noProgress(
                 rank: ring.rank, waitingFor: leftNeighbour.rank, host: leftNeighbour.host, operation: ring.completed,
                 bytesMoved: bytes, limit: now - lastSeen.at))

@@ -105,10 +105,11 @@ import Wire
                 let error = #expect(throws: CollectiveError.self) {
                     try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
                 }
-                guard case .noProgress(rank: 0, waitingFor: 1, _, operation: 0, _, _) = error else {
+                guard case .peerLost(rank: 1, _, operation: 0, _, let cause) = error else {
                     Issue.record("\(String(describing: error))")
                     return
                 }
+                #expect(cause.hasPrefix("rank 0 waited for it for 1.0 s"))
             } catch {
                 Issue.record("rank \(rank): \(error)")
             }
