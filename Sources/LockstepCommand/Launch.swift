@@ -53,12 +53,7 @@ private var ownPath: String {
 }
 
 /// Starts workers that are this program with this program's arguments: each finds its rank in its environment.
-<<<<<<< HEAD
 func launchSelf(workers: Int, furtherArguments: [String] = []) throws -> Int32 {
     try launch(
-        "/proc/self/exe", Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers, marksOutput: false)
-=======
-func launchSelf(workers: Int) throws -> Int32 {
-    try launch(ownPath, Array(CommandLine.arguments.dropFirst()), workers: workers, marksOutput: false)
->>>>>>> qa
+        ownPath, Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers, marksOutput: false)
 }

@@ -45,6 +45,10 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         }
         let evaluation = try lastEvaluation ?? trainer.evaluate(validation, score: score)
         if isFirst { conclude(evaluation) }
+        guard evaluation.loss.isFinite else {
+            throw UsageError(
+                "the last step left weights with which the \(validationName) loss is \(evaluation.loss): try a smaller --learning-rate, or --clip-norm")
+        }
     }
 
     /// The recipe, and what decides which collective operations there are.
