@@ -17,10 +17,9 @@ package final class TCPListener: Handle {
         loop: Loop, host: String, port: UInt16, backlog: Int32 = 511, options: StreamOptions = StreamOptions(),
         accepted: @escaping (Result<TCPStream, LoopError>) -> Void
     ) throws(LoopError) {
-        let numeric = SocketAddress(host: host, port: port)
-        guard let wanted = try numeric ?? Resolution.now(loop: loop, host: host, port: port).first else {
-            throw .resolve(host: host, code: SystemCode(UV_EAI_NODATA.rawValue))
-        }
+        var found = SocketAddress(host: host, port: port)
+        if found == nil { found = try Resolution.now(loop: loop, host: host, port: port).first }
+        guard let wanted = found else { throw .resolve(host: host, code: SystemCode(UV_EAI_NODATA.rawValue)) }
         let tcp: UnsafeMutablePointer<uv_tcp_t> = try makeHandle("uv_tcp_init") { uv_tcp_init(loop.raw, $0) }
         // SAFETY: uv_tcp_t begins with uv_stream_t; this is libuv's documented cast.
         let stream = UnsafeMutableRawPointer(tcp).assumingMemoryBound(to: uv_stream_t.self)
