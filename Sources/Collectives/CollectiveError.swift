@@ -19,9 +19,9 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .peerLost(let rank, let host, let operation, let bytesMoved, let cause):
-            "lost rank \(rank) on \(host) in all-reduce \(operation) after \(bytesMoved) bytes: \(cause)"
+            "lost rank \(rank) on \(host) in collective operation \(operation) after \(bytesMoved) bytes: \(cause)"
         case .noProgress(let rank, let waitingFor, let host, let operation, let bytesMoved, let limit):
-            "rank \(rank) waited \(limit.secondsText) for rank \(waitingFor) on \(host) in all-reduce \(operation), \(bytesMoved) bytes moved: "
+            "rank \(rank) waited \(limit.secondsText) for rank \(waitingFor) on \(host) in collective operation \(operation), \(bytesMoved) bytes moved: "
                 + "it is frozen, or the network between them is"
         case .mismatch(let rank, let operation, let theirs, let ours):
             "rank \(rank) does \(theirs) as its collective operation \(operation), this rank does \(ours): "

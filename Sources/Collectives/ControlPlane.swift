@@ -41,6 +41,11 @@ final class ControlPlane: @unchecked Sendable {
         }
     }
 
+    /// Says to the coordinator that a rank is waited for in vain; the verdict comes as `RingShared.failure`. From any thread.
+    func stalled(waitingFor rank: Int, limit: Duration) {
+        loop.enqueue { [self] in member?.stalled(waitingFor: rank, limit: limit) }
+    }
+
     /// Says to the coordinator that this worker is done. `RingShared.isOver` follows.
     func leave() {
         loop.enqueue { [self] in member?.leave() }
@@ -58,11 +63,9 @@ final class ControlPlane: @unchecked Sendable {
     private static func coordinator(
         _ loop: Loop, _ environment: WorkerEnvironment, _ address: WorkerEnvironment.CoordinatorAddress
     ) throws -> Coordinator {
-        // `localhost` is what people write for the loopback address; a listener takes numbers only.
-        let host = address.host == "localhost" ? "127.0.0.1" : address.host
         do throws(LoopError) {
             return try Coordinator(
-                loop: loop, host: host, port: address.port, worldSize: environment.worldSize, secret: address.secret,
+                loop: loop, host: address.host, port: address.port, worldSize: environment.worldSize, secret: address.secret,
                 joinTimeLimit: joinLimit(environment.timeout)) { _ in }
         } catch {
             throw MembershipError.cannotCoordinate(cause: error.description)

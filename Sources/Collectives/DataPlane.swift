@@ -30,6 +30,11 @@ final class DataPlane: @unchecked Sendable {
     private static let longestSpin = Duration.microseconds(100)
     /// Well within the 100 ms in which the death of a peer is to be told.
     private static let verdictTime = Duration.milliseconds(50)
+    /// The coordinator waits a little for all who wait in vain.
+    private static let stallVerdictTime = Duration.seconds(3)
+
+    /// Tells the coordinator for whom this rank waits in vain. Set before the ring is formed.
+    var stalled: (_ waitingFor: Int, _ limit: Duration) -> Void = { _, _ in }
 
     init(environment: WorkerEnvironment, secret: Secret, shared: Monitor<RingShared>) throws {
         self.shared = shared
@@ -250,10 +255,21 @@ final class DataPlane: @unchecked Sendable {
     /// When a worker dies its neighbours notice first, and their neighbours then lose them: the coordinator saw who was first. It is
     /// heard before a neighbour is blamed.
     private func connectionFailed(_ error: CollectiveError) {
-        guard case .peerLost = error, let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) })
-        else { return fail(error) }
+        switch error {
+        case .peerLost:
+            awaitVerdict(DataPlane.verdictTime, else: error)
+        case .noProgress(_, let waitingFor, _, _, _, let limit):
+            stalled(waitingFor, limit)
+            awaitVerdict(DataPlane.stallVerdictTime, else: error)
+        default:
+            fail(error)
+        }
+    }
+
+    private func awaitVerdict(_ time: Duration, else error: CollectiveError) {
+        guard let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) }) else { return fail(error) }
         verdictTimer = timer
-        timer.start(after: DataPlane.verdictTime)
+        timer.start(after: time)
     }
 
     private func fail(_ error: any Error) {

@@ -32,7 +32,9 @@ public final class Ring {
         guard let address = environment.coordinator else { return }
         do {
             if worldSize > 1 { data = try DataPlane(environment: environment, secret: address.secret, shared: shared) }
-            control = try ControlPlane(environment: environment, address: address, ring: data, shared: shared)
+            let control = try ControlPlane(environment: environment, address: address, ring: data, shared: shared)
+            self.control = control
+            data?.stalled = { [weak control] in control?.stalled(waitingFor: $0, limit: $1) }
             if let data { try data.join() } else { shared.wait(.computeThread) { $0.isFormed || $0.failure != nil ? () : nil } }
             if let failure = shared.withLock({ $0.failure }) { throw failure }
         } catch {

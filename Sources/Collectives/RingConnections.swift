@@ -137,13 +137,14 @@ final class RingConnections: RingLink, StreamReceiver {
         isPaused = false
         while payload.isEmpty, inboxEnd - inboxStart >= FrameHeader.byteCount {
             let header = try decodeHeader()
+            guard inboxEnd - inboxStart >= header.headBytes else { break }
             switch try ring.landing(for: header) {
             case .pause:
                 isPaused = true
                 left.stopReading()
                 return
             case .at(let memory):
-                inboxStart += FrameHeader.byteCount
+                inboxStart += header.headBytes
                 let here = min(inboxEnd - inboxStart, memory.count)
                 memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: inbox[inboxStart..<(inboxStart + here)]))
                 inboxStart += here
@@ -205,8 +206,10 @@ final class RingConnections: RingLink, StreamReceiver {
             lastSeen = (bytes, now)
             return
         }
-        guard now - lastSeen.at >= timeout else { return }
-        fail(
+        guard now - lastSeen.at >= timeout, !hasEnded else { return }
+        // The connections stay open: who waits for this rank must not take it for the one that holds everybody up.
+        watch?.stop()
+        failed(
             .noProgress(
                 rank: ring.rank, waitingFor: leftNeighbour.rank, host: leftNeighbour.host, operation: ring.completed,
                 bytesMoved: bytes, limit: now - lastSeen.at))

@@ -23,7 +23,7 @@ package protocol RingLink: AnyObject {
 /// no frame of a slice beyond the window can stand before one of them, since its sender must have ended this slice first. A slot
 /// that is still being sent delays reading, and sending does not wait for reading.
 ///
-/// Owns the slots and headers, at most `slotBudgetBytes` and 40 bytes for each send under way, allocated in init and never again.
+/// Owns the slots and headers, at most `slotBudgetBytes` and 128 bytes for each send under way, allocated in init and never again.
 /// Confined to the thread that drives the link.
 package final class RingProtocol<Link: RingLink> {
     /// Where the payload that follows a header belongs.
@@ -63,6 +63,8 @@ package final class RingProtocol<Link: RingLink> {
     static var longestExchange: Int { 4 << 10 }
     /// Two ranks send no more bytes in an exchange.
     static var longestExchangeOfTwo: Int { 64 << 10 }
+    /// A header and the zeros after it.
+    static var headerStride: Int { 2 * FrameHeader.byteCount }
     static var largestSegmentBytes: Int { 256 << 10 }
     static var smallestSegmentBytes: Int { 64 << 10 }
 
@@ -121,7 +123,9 @@ package final class RingProtocol<Link: RingLink> {
             RingProtocol.largestSegmentBytes, max(64, RingProtocol.slotBudgetBytes / slotCount & ~63))
         slots = SlotPool(count: slotCount, bytes: slotBytes)
         // SAFETY: freed in deinit. The link outlives every send, so that nothing is read after that.
-        headers = .allocate(byteCount: window * 2 * (worldSize - 1) * FrameHeader.byteCount, alignment: 64)
+        let headerBytes = window * 2 * (worldSize - 1) * RingProtocol.headerStride
+        headers = .allocate(byteCount: headerBytes, alignment: 64)
+        headers.initializeMemory(as: UInt8.self, repeating: 0, count: headerBytes)
     }
 
     deinit {
@@ -313,16 +317,17 @@ package final class RingProtocol<Link: RingLink> {
                 start: active.operation.result + segment.lowerBound * bytes, count: segment.count * bytes)
         }
         let token = placeIndex * 2 * (worldSize - 1) + hop
-        let header = headers + token * FrameHeader.byteCount
-        FrameHeader(
+        let memory = headers + token * RingProtocol.headerStride
+        let header = FrameHeader(
             generation: generation, operation: active.sequence, slice: slice, hop: UInt16(hop),
             signature: active.operation.signature, payloadBytes: UInt32(body.count),
             elementCount: UInt64(active.operation.count)
-        ).encode(into: header)
+        )
+        header.encode(into: memory)
         bytesSent += UInt64(body.count)
         places[placeIndex].writesLeft += 1
         let hasLeft = link.send(
-            header: UnsafeRawBufferPointer(start: header, count: FrameHeader.byteCount), body: body, token: token)
+            header: UnsafeRawBufferPointer(start: memory, count: header.headBytes), body: body, token: token)
         if hasLeft { release(placeIndex, hop: hop) }
     }
 

@@ -34,19 +34,36 @@ enum Resolution {
                 guard code == 0 else {
                     return request.completion(.failure(.resolve(host: request.host, code: SystemCode(code))))
                 }
-                var addresses: [SocketAddress] = []
-                var next = list
-                while let entry = next {
-                    if let address = entry.pointee.ai_addr.flatMap({ SocketAddress(UnsafePointer($0)) }) {
-                        addresses.append(address)
-                    }
-                    next = entry.pointee.ai_next
-                }
-                request.completion(.success(addresses))
+                request.completion(.success(Resolution.addresses(list)))
             }, host, String(port), &hints)
         guard code != 0 else { return }
         Unmanaged.passUnretained(request).release()
         raw.deallocate()
         throw .resolve(host: host, code: SystemCode(code))
+    }
+
+    /// The same for a caller that can wait: blocks the loop's thread, for as long as the resolver takes.
+    static func now(loop: Loop, host: String, port: UInt16) throws(LoopError) -> [SocketAddress] {
+        var request = uv_getaddrinfo_t()
+        var hints = addrinfo()
+        hints.ai_family = AF_UNSPEC
+        hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+        // Without a callback the call is synchronous.
+        let code = uv_getaddrinfo(loop.raw, &request, nil, host, String(port), &hints)
+        guard code == 0 else { throw .resolve(host: host, code: SystemCode(code)) }
+        defer { uv_freeaddrinfo(request.addrinfo) }
+        return addresses(request.addrinfo)
+    }
+
+    private static func addresses(_ list: UnsafeMutablePointer<addrinfo>?) -> [SocketAddress] {
+        var addresses: [SocketAddress] = []
+        var next = list
+        while let entry = next {
+            if let address = entry.pointee.ai_addr.flatMap({ SocketAddress(UnsafePointer($0)) }) {
+                addresses.append(address)
+            }
+            next = entry.pointee.ai_next
+        }
+        return addresses
     }
 }

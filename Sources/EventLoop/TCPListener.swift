@@ -7,7 +7,8 @@ package final class TCPListener: Handle {
     private let options: StreamOptions
     private let accepted: (Result<TCPStream, LoopError>) -> Void
 
-    /// Listens on `host` (numeric, or `localhost`-like names are the caller's to resolve) and `port`; 0 takes any free port.
+    /// Listens on `host`, a name or a number, and `port`; 0 takes any free port. A name is looked up at once, which may take as long as
+    /// the resolver does, and its first address is taken.
     ///
     /// `::` also takes IPv4 connections where the system allows it. `accepted` runs on the loop's thread with each new stream,
     /// which is then the callback's to keep or to close, or with the reason why a connection could not be accepted, after which
@@ -16,9 +17,9 @@ package final class TCPListener: Handle {
         loop: Loop, host: String, port: UInt16, backlog: Int32 = 511, options: StreamOptions = StreamOptions(),
         accepted: @escaping (Result<TCPStream, LoopError>) -> Void
     ) throws(LoopError) {
-        guard let wanted = SocketAddress(host: host, port: port) else {
-            throw .listen(address: SocketAddress.text(host: host, port: port), code: .invalid)
-        }
+        var found = SocketAddress(host: host, port: port)
+        if found == nil { found = try Resolution.now(loop: loop, host: host, port: port).first }
+        guard let wanted = found else { throw .resolve(host: host, code: SystemCode(UV_EAI_NODATA.rawValue)) }
         let tcp: UnsafeMutablePointer<uv_tcp_t> = try makeHandle("uv_tcp_init") { uv_tcp_init(loop.raw, $0) }
         // SAFETY: uv_tcp_t begins with uv_stream_t; this is libuv's documented cast.
         let stream = UnsafeMutableRawPointer(tcp).assumingMemoryBound(to: uv_stream_t.self)

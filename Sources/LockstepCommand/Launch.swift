@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import Launching
 import Lockstep
 import Membership
@@ -42,8 +43,17 @@ func launch(_ program: String, _ arguments: [String], workers: Int, logDirectory
     }
 }
 
+/// This program's file, by the name that `ps` should show; by the kernel's own where that file has gone.
+private var ownPath: String {
+    let link = "/proc/self/exe"
+    let path = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(PATH_MAX)) { buffer in
+        String(decoding: buffer.prefix(max(0, readlink(link, buffer.baseAddress!, buffer.count))), as: UTF8.self)
+    }
+    return access(path, X_OK) == 0 ? path : link
+}
+
 /// Starts workers that are this program with this program's arguments: each finds its rank in its environment.
 func launchSelf(workers: Int, furtherArguments: [String] = []) throws -> Int32 {
     try launch(
-        "/proc/self/exe", Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers, marksOutput: false)
+        ownPath, Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers, marksOutput: false)
 }

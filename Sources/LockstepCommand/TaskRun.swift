@@ -45,6 +45,10 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         }
         let evaluation = try lastEvaluation ?? trainer.evaluate(validation, score: score)
         if isFirst { conclude(evaluation) }
+        guard evaluation.loss.isFinite else {
+            throw UsageError(
+                "the last step left weights with which the \(validationName) loss is \(evaluation.loss): try a smaller --learning-rate, or --clip-norm")
+        }
     }
 
     /// The recipe, and what decides which collective operations there are.
@@ -101,6 +105,12 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     private func compare(_ checkpoint: Checkpoint) throws {
         let stored = checkpoint.manifest.recipe.object ?? [:]
         for key in Set(stored.keys).union(recipe.keys).sorted() where stored[key] != recipe[key] {
+            if key == "decay", let end = stored[key]?["cosine_end_step"]?.integer, recipe[key]?["cosine_end_step"] != nil,
+                end != recipe[key]?["cosine_end_step"]?.integer
+            {
+                throw UsageError(
+                    "\(checkpoint.path) was made with a cosine that ends at step \(end): add --decay-steps \(end) to go on with it")
+            }
             let was = stored[key]?.serialized() ?? "nothing"
             let isNow = recipe[key]?.serialized() ?? "nothing"
             throw UsageError(

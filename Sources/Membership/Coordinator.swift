@@ -22,6 +22,7 @@ package final class Coordinator {
     private var nextConnection = 0
     private var listener: TCPListener?
     private var timer: Timer?
+    private let stallTimer: Timer
     private var told: Set<String> = []
     private var lastRefused: String?
     private let happened: (Event) -> Void
@@ -46,6 +47,10 @@ package final class Coordinator {
         }
         self.listener = listener
         address = listener.address
+        stallTimer = try Timer(loop: loop) {
+            guard let coordinator else { return }
+            coordinator.perform(coordinator.roster.judgeStall())
+        }
         let timer = try Timer(loop: loop) {
             guard let coordinator else { return }
             coordinator.perform(coordinator.roster.deadlinePassed(limit: joinTimeLimit, refused: coordinator.lastRefused))
@@ -64,6 +69,7 @@ package final class Coordinator {
     package func close() {
         listener?.close()
         timer?.close()
+        stallTimer.close()
         for channel in channels.values { channel.close() }
         channels = [:]
     }
@@ -107,6 +113,8 @@ package final class Coordinator {
             perform(roster.join(connection, provenRank: ranks[connection] ?? 0, worldSize: worldSize, member: member))
         case .leave:
             perform(roster.leave(connection))
+        case .stalled(let waitingFor, let limit):
+            perform(roster.stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit))))
         case .ring, .refuse, .lost, .over:
             // Only a coordinator says these; a worker that does is not one of this build.
             channels[connection]?.close()
@@ -130,6 +138,8 @@ package final class Coordinator {
             case .formed(let generation):
                 timer?.stop()
                 happened(.formed(generation: generation))
+            case .judgeStall(let delay):
+                stallTimer.start(after: delay)
             case .lost(let rank):
                 happened(.lost(rank: Int(rank)))
             }

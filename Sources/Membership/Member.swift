@@ -71,6 +71,11 @@ package final class Member {
         channel.send(.join(worldSize: UInt32(worldSize), member: member))
     }
 
+    /// Says that nothing has come from a rank for the whole time-out. `.lost` follows, with the rank that holds everybody up.
+    package func stalled(waitingFor rank: Int, limit: Duration) {
+        channel?.send(.stalled(waitingFor: UInt32(rank), limitMilliseconds: UInt32(clamping: limit.millisecondsRoundedUp)))
+    }
+
     /// Says that this worker's work is done. `.over` follows.
     package func leave() {
         guard case .running = phase else { return }
@@ -165,7 +170,7 @@ package final class Member {
             happened(.lost(rank: Int(rank), cause: cause))
         case .over:
             end()
-        case .join, .leave:
+        case .join, .leave, .stalled:
             fail(.coordinatorLost(address: address, cause: "it sent what only a worker sends"))
         }
     }

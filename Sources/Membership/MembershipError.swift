@@ -25,7 +25,7 @@ public enum MembershipError: Error, Equatable, CustomStringConvertible {
         case .noCoordinator(let address, let cause):
             "no coordinator at \(address): \(cause)"
         case .cannotCoordinate(let cause):
-            "rank 0 coordinates, at MASTER_ADDR and MASTER_PORT: \(cause)"
+            "this rank coordinates, at MASTER_ADDR and MASTER_PORT: \(cause)"
         case .refused(let reason):
             "the coordinator refused: \(reason)"
         case .coordinatorLost(let address, let cause):

@@ -14,6 +14,8 @@ package struct Roster: ~Copyable {
         case close(Connection)
         /// The ring has been announced; nobody is waited for any more.
         case formed(generation: UInt32)
+        /// Call `judgeStall` after this time: by then all who wait in vain have said so.
+        case judgeStall(after: Duration)
         /// A member went without leaving: for the launcher's report.
         case lost(rank: UInt32)
     }
@@ -34,6 +36,9 @@ package struct Roster: ~Copyable {
     private var phase = Phase.gathering
     private var entries: [UInt32: Entry] = [:]
     private var lostRank: (rank: UInt32, cause: String)?
+    /// For whom each rank that has stalled is waiting.
+    private var stalls: [UInt32: UInt32] = [:]
+    private var stallLimit = Duration.zero
 
     package init(worldSize: Int) {
         precondition(worldSize >= 1)
@@ -68,6 +73,33 @@ package struct Roster: ~Copyable {
         return sorted.flatMap { [.send(.over, to: $0.connection), .close($0.connection)] }
     }
 
+    /// A member waits in vain. In a ring each rank waits for the one before it, so the first to say so is not the one who knows whose
+    /// fault it is: that is who is waited for and waits for nobody.
+    package mutating func stalled(_ connection: Connection, waitingFor: UInt32, limit: Duration) -> [Action] {
+        guard let rank = rank(of: connection), phase == .running, lostRank == nil else { return [] }
+        let isFirst = stalls.isEmpty
+        stalls[rank] = waitingFor
+        stallLimit = max(stallLimit, limit)
+        return isFirst ? [.judgeStall(after: min(limit / 4, Roster.longestStallDelay))] : []
+    }
+
+    /// All who wait in vain have said so: names whom they wait for.
+    package mutating func judgeStall() -> [Action] {
+        guard lostRank == nil, let first = stalls.keys.min() else { return [] }
+        var waiting = first
+        var culprit = stalls[first]!
+        // Where everybody waits for somebody, no rank is to blame; the walk then ends where it began.
+        while culprit != first, let next = stalls[culprit] {
+            waiting = culprit
+            culprit = next
+        }
+        let cause = "rank \(waiting) waited for it for \(stallLimit.secondsText), and it for nobody: it is frozen, or busy with something else"
+        stalls = [:]
+        return lose(culprit, cause)
+    }
+
+    private static let longestStallDelay = Duration.milliseconds(1100)
+
     /// A connection ended, for the reason given.
     package mutating func closed(_ connection: Connection, cause: String) -> [Action] {
         guard let rank = rank(of: connection), let entry = entries[rank], !entry.hasLeft else { return [] }
@@ -78,12 +110,16 @@ package struct Roster: ~Copyable {
             return []
         case .running:
             entries[rank]!.hasLeft = true
-            // Whoever goes next may go because of this one: the first is the one to name.
-            guard lostRank == nil else { return [] }
-            lostRank = (rank, cause)
-            return sorted.filter { !$0.hasLeft }.map { .send(.lost(rank: rank, cause: cause), to: $0.connection) }
-                + [.lost(rank: rank)]
+            return lose(rank, cause)
         }
+    }
+
+    /// Tells everybody. Whoever goes next may go because of this one: the first is the one to name.
+    private mutating func lose(_ rank: UInt32, _ cause: String) -> [Action] {
+        guard lostRank == nil else { return [] }
+        lostRank = (rank, cause)
+        return sorted.filter { !$0.hasLeft }.map { .send(.lost(rank: rank, cause: cause), to: $0.connection) }
+            + [.lost(rank: rank)]
     }
 
     /// The process of a rank has ended, as its launcher saw. If it never joined, the ring cannot be formed, and nobody need wait for it.

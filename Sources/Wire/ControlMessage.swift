@@ -25,6 +25,8 @@ public enum ControlMessage: Sendable, Equatable {
     case join(worldSize: UInt32, member: MemberAddress)
     /// Worker: my work is done; my going is no loss.
     case leave
+    /// Worker: nothing has come from that rank for the whole time-out, of so many milliseconds, in which operations were under way.
+    case stalled(waitingFor: UInt32, limitMilliseconds: UInt32)
     /// Coordinator: everyone has joined; these are the members, in order of rank.
     case ring(generation: UInt32, members: [MemberAddress])
     /// Coordinator: you cannot be a member, or the ring cannot be formed.
@@ -39,7 +41,7 @@ public enum ControlMessage: Sendable, Equatable {
 
     private enum Kind: UInt8 {
         case join = 1
-        case leave, ring, refuse, lost, over
+        case leave, ring, refuse, lost, over, stalled
     }
 
     /// The message with its length in front.
@@ -66,6 +68,10 @@ public enum ControlMessage: Sendable, Equatable {
             body.append(text: cause)
         case .over:
             body.append(Kind.over.rawValue)
+        case .stalled(let waitingFor, let limitMilliseconds):
+            body.append(Kind.stalled.rawValue)
+            body.append(waitingFor)
+            body.append(limitMilliseconds)
         }
         var frame = ByteWriter()
         frame.append(UInt32(body.bytes.count))
@@ -95,6 +101,8 @@ public enum ControlMessage: Sendable, Equatable {
             self = .lost(rank: try reader.read(), cause: try reader.readText())
         case .over:
             self = .over
+        case .stalled:
+            self = .stalled(waitingFor: try reader.read(), limitMilliseconds: try reader.read())
         case nil:
             throw .unknownKind(kind)
         }

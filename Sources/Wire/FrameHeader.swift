@@ -1,4 +1,4 @@
-/// The 40 bytes before each payload on a ring connection, little-endian.
+/// The 64 bytes before each payload on a ring connection, little-endian.
 ///
 ///     offset  bytes  field
 ///     0       4      magic
@@ -9,11 +9,18 @@
 ///     26      2      signature: what the sender thinks the operation is (element types, reduction)
 ///     28      4      payload bytes
 ///     32      8      elements of the whole operation
+///     40      24     zero
+///
+/// Between header and payload stand as many bytes as make the whole frame a multiple of 64: payloads of such a length then begin at
+/// multiples of 64 in the stream, and so in the kernel's pages. Copies whose two ends differ by a few bytes within the page are several
+/// times as slow on some processors.
 ///
 /// The receiver knows all of these but compares them: two ranks whose programs differ are told so at once instead of
 /// summing what does not belong together.
 public struct FrameHeader: Sendable, Equatable {
-    public static let byteCount = 40
+    public static let byteCount = 64
+    /// The longest header with what follows it to the payload.
+    public static let longestHead = 2 * byteCount - 1
     public static let magic: UInt32 = 0x5246_4B4C  // "LKFR", little-endian
 
     public var generation: UInt32
@@ -23,6 +30,11 @@ public struct FrameHeader: Sendable, Equatable {
     public var signature: UInt16
     public var payloadBytes: UInt32
     public var elementCount: UInt64
+
+    /// The bytes from the header's first to the payload's first.
+    public var headBytes: Int {
+        FrameHeader.byteCount + (FrameHeader.byteCount - Int(payloadBytes) % FrameHeader.byteCount) % FrameHeader.byteCount
+    }
 
     public init(
         generation: UInt32, operation: UInt64, slice: UInt64, hop: UInt16, signature: UInt16, payloadBytes: UInt32,
@@ -48,6 +60,9 @@ public struct FrameHeader: Sendable, Equatable {
         destination.storeBytes(of: signature.littleEndian, toByteOffset: 26, as: UInt16.self)
         destination.storeBytes(of: payloadBytes.littleEndian, toByteOffset: 28, as: UInt32.self)
         destination.storeBytes(of: elementCount.littleEndian, toByteOffset: 32, as: UInt64.self)
+        destination.storeBytes(of: 0, toByteOffset: 40, as: UInt64.self)
+        destination.storeBytes(of: 0, toByteOffset: 48, as: UInt64.self)
+        destination.storeBytes(of: 0, toByteOffset: 56, as: UInt64.self)
     }
 
     /// Reads a header from `byteCount` bytes. Refuses a wrong magic, another generation and a payload over `limit`:

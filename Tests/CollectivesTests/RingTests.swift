@@ -1,4 +1,5 @@
 import Collectives
+import Glibc
 import Membership
 import Synchronization
 import TestSupport
@@ -62,13 +63,16 @@ import Wire
         let coordinator = try LocalCoordinator(worldSize: 3)
         defer { coordinator.stop() }
         let named = Mutex<[Int]>([])
+        let haveFirstSum = Atomic<Int>(0)
         inThreads(3) { rank in
             do {
                 var ring: Ring? = try Ring(coordinator.environment(rank: rank))
                 var values = [Float](repeating: 1, count: 1000)
                 try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) }
+                haveFirstSum.add(1, ordering: .releasing)
                 if rank == 1 {
-                    // Dropped without `close`: to the others this rank has died.
+                    // Dropped without `close`, once all have the first sum: to the others this rank has died.
+                    while haveFirstSum.load(ordering: .acquiring) < 3 { sched_yield() }
                     ring = nil
                     return
                 }
@@ -101,10 +105,11 @@ import Wire
                 let error = #expect(throws: CollectiveError.self) {
                     try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
                 }
-                guard case .noProgress(rank: 0, waitingFor: 1, _, operation: 0, _, _) = error else {
+                guard case .peerLost(rank: 1, _, operation: 0, _, let cause) = error else {
                     Issue.record("\(String(describing: error))")
                     return
                 }
+                #expect(cause.hasPrefix("rank 0 waited for it for 1."))
             } catch {
                 Issue.record("rank \(rank): \(error)")
             }

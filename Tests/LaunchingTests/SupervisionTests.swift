@@ -68,6 +68,15 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     #expect(supervision.end(1, .exited(status: 4), at: .seconds(3)) == [])
     #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: WorkerStatus.peerLost)])
 
+    // But whoever fails right after had failed already, and whoever is killed otherwise than by us did not just obey.
+    for (ending, at) in [(ChildProcess.Ending.exited(status: 4), Duration.milliseconds(1400)), (.killed(by: .kill), .seconds(3))] {
+        var late = three()
+        _ = late.end(0, lost, at: .seconds(1))
+        #expect(late.receive(.tick, at: .milliseconds(1050)) == [])
+        _ = late.end(1, ending, at: at)
+        #expect(late.receive(.tick, at: .seconds(4)) == [.blame(rank: 1, ending)])
+    }
+
     var together = three()
     _ = together.end(0, lost, at: .seconds(1))
     #expect(together.receive(.exited(rank: 1, lost), at: .seconds(1)) == [])

@@ -34,6 +34,29 @@ import Wire
         #expect(roster.closed(12, cause: "followed") == [])
     }
 
+    /// 0 waits for 2, 2 for 1, and 1 for nobody.
+    @Test func whoHoldsEverybodyUpIsNamed() {
+        var roster = formed()
+        #expect(roster.stalled(10, waitingFor: 2, limit: .seconds(2)) == [.judgeStall(after: .milliseconds(500))])
+        #expect(roster.stalled(12, waitingFor: 1, limit: .seconds(2)) == [])
+        let cause = "rank 2 waited for it for 2.0 s, and it for nobody: it is frozen, or busy with something else"
+        #expect(
+            roster.judgeStall() == [
+                .send(.lost(rank: 1, cause: cause), to: 10), .send(.lost(rank: 1, cause: cause), to: 11),
+                .send(.lost(rank: 1, cause: cause), to: 12), .lost(rank: 1),
+            ])
+        #expect(roster.judgeStall() == [])
+        #expect(roster.closed(11, cause: "gone") == [], "its going is no news")
+    }
+
+    @Test func whereAllWaitTheJudgementEnds() {
+        var roster = formed()
+        for (connection, waitingFor) in [(10, 2), (11, 0), (12, 1)] {
+            _ = roster.stalled(connection, waitingFor: UInt32(waitingFor), limit: .seconds(20))
+        }
+        #expect(roster.judgeStall().last == .lost(rank: 0))
+    }
+
     @Test func itIsOverWhenAllHaveLeft() {
         var roster = formed()
         #expect(roster.leave(10) == [])

@@ -7,6 +7,7 @@ import Wire
     static let messages: [ControlMessage] = [
         .join(worldSize: 4, member: member), .leave, .ring(generation: 9, members: [member, member]),
         .ring(generation: 0, members: []), .refuse(reason: "no"), .lost(rank: 2, cause: ""), .over,
+        .stalled(waitingFor: 7, limitMilliseconds: 1500),
     ]
 
     @Test(arguments: messages)
