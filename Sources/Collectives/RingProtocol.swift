@@ -56,8 +56,8 @@ package final class RingProtocol<Link: RingLink> {
         }
     }
 
-    package static var window: Int { 4 }
-    package static var slotBudgetBytes: Int { 4 << 20 }
+    package static var window: Int { 8 }
+    package static var slotBudgetBytes: Int { 8 << 20 }
     package static var operationsUnderWay: Int { 1024 }
     /// Up to this many bytes half the hops are worth more than the bytes that they cost; measured on loopback with two cores.
     static var longestExchange: Int { 4 << 10 }
@@ -66,7 +66,7 @@ package final class RingProtocol<Link: RingLink> {
     /// A header and the zeros after it.
     static var headerStride: Int { 2 * FrameHeader.byteCount }
     static var largestSegmentBytes: Int { 256 << 10 }
-    static var smallestSegmentBytes: Int { 64 << 10 }
+    static var smallestSegmentBytes: Int { 128 << 10 }
 
     private struct Active {
         var operation: Operation
