@@ -29,18 +29,11 @@ package final class Loop: @unchecked Sendable {
     /// Handles opened and not yet released by libuv, for tests and for reports; the loop's own wake-up is not among them.
     package private(set) var openHandles = 0
 
-    /// How many non-blocking iterations without any event the loop makes before it sleeps in the kernel; 0, the default, is
-    /// none. An iteration takes about a microsecond. Set it while a small operation is in flight and the process has a core
-    /// to itself, and back to 0 after: a spinning loop takes its core whole.
-    package var spinIterations = 0 {
-        didSet { preconditionOnThread() }
-    }
-
     /// Counts the passes of the loop: events with the same number were found at the same time, and the order in which they are
     /// delivered says nothing about the order in which they happened.
     package private(set) var pass: UInt = 0
 
-    /// Grows with every event that a handle of this loop delivers; the spin starts again from 0 when it has changed.
+    /// Grows with every event that a handle of this loop delivers: how `runOnce` knows whether there was any.
     var activity: UInt = 0
 
     private struct Queue {
@@ -143,7 +136,6 @@ package final class Loop: @unchecked Sendable {
         isRunning = true
         defer { isRunning = false }
         while !stopRequested.exchange(false, ordering: .acquiringAndReleasing) {
-            if spinIterations > 0 && spin() { continue }
             pass &+= 1
             uv_run(raw, UV_RUN_ONCE)
         }
@@ -161,19 +153,6 @@ package final class Loop: @unchecked Sendable {
         pass &+= 1
         uv_run(raw, waiting ? UV_RUN_ONCE : UV_RUN_NOWAIT)
         return activity != before
-    }
-
-    /// Iterates without blocking until an event comes (true) or the budget is used up (false).
-    private func spin() -> Bool {
-        let before = activity
-        var left = spinIterations
-        while left > 0 {
-            pass &+= 1
-            uv_run(raw, UV_RUN_NOWAIT)
-            if activity != before || stopRequested.load(ordering: .acquiring) { return true }
-            left -= 1
-        }
-        return false
     }
 
     /// Hands the loop to a new thread, which runs it until `stopAndJoin`. The name is cut to the kernel's 15 bytes.

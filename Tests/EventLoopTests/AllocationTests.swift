@@ -14,7 +14,7 @@ private func probePath() throws -> String {
 /// 4 bytes are over when `write` returns; 4 MB go through the queue and its requests.
 @Test(arguments: [(4, 5000), (4 << 20, 100)])
 func messagesToAndFroAllocateNothing(bytes: Int, rounds: Int) throws {
-    var specification = ChildProcess.Specification(program: try probePath(), arguments: ["ping", "\(bytes)", "\(rounds)", "0"])
+    var specification = ChildProcess.Specification(program: try probePath(), arguments: ["ping", "\(bytes)", "\(rounds)"])
     specification.output = .pipe
     var output = ""
     try withLoop { loop in

@@ -125,16 +125,6 @@ private func withLoopThread<Made: Sendable>(
     loop.close()
 }
 
-@Test func aSpinningLoopStillHearsItsBell() throws {
-    let loop = try Loop()
-    let rings = Mutex(0)
-    loop.spinIterations = 100
-    try loop.startThread(name: "spinner")
-    for _ in 0..<1000 { loop.enqueue { rings.withLock { $0 += 1 } } }
-    loop.stopAndJoin()
-    #expect(rings.withLock { $0 } == 1000)
-}
-
 @Test func aThreadMayDriveTheLoopItself() throws {
     let loop = try Loop()
     var runs = 0

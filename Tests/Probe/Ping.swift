@@ -6,19 +6,15 @@ import EventLoop
 struct Ping {
     let bytes: Int
     let rounds: Int
-    let spinIterations: Int
 
     init(arguments: [String]) {
         bytes = Int(arguments[0])!
         rounds = Int(arguments[1])!
-        spinIterations = Int(arguments[2])!
     }
 
     func run() throws {
         let server = try Loop()
         let client = try Loop()
-        server.spinIterations = spinIterations
-        client.spinIterations = spinIterations
         let answerer = Player(bytes: bytes, rounds: 0)
         let listener = try TCPListener(loop: server, host: "127.0.0.1", port: 0) { result in
             guard let stream = try? result.get() else { return }

@@ -10,7 +10,7 @@ struct Probe {
         case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
-            print("usage: Probe ping BYTES ROUNDS SPIN_ITERATIONS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
             exit(64)
         }
     }
