@@ -1,16 +1,44 @@
 import CReductionKernels
 import Membership
 
-/// A rank's place in the ring of a job, and the collective operations on it.
+/// A worker's place in the ring of a job, and the collective operations on it.
 ///
 /// Every rank makes the same calls in the same order; each operation is matched by its number. Calls come from one thread, the
 /// compute thread. It moves the bytes itself while it waits for them; a thread of the ring's own does while the caller computes. A
 /// world of one has neither threads nor sockets.
 ///
-/// After an error the ring is of no more use: `close` it.
+/// Members may be lost, and others come: each such change is a new generation of the ring, with new connections. What is to survive it
+/// is done in a `section`. After an error outside of any, the ring is of no more use: `close` it.
 public final class Ring {
+    /// The stable number of this worker in the job. A worker that is started in the place of a dead one has the same.
     public let rank: Int
-    public let worldSize: Int
+    /// Members of this generation.
+    public internal(set) var worldSize: Int
+    /// This worker's position among the members, `0 ..< worldSize`: what chunks, roots and vectors with one element a member go by.
+    public internal(set) var place: Int
+    /// The ranks of this generation's members, by place, ascending.
+    public internal(set) var members: [Int]
+    /// Counts from 1, with every change of the members; 0 for a worker that has not been in a ring.
+    public internal(set) var generation = 0
+    /// Whether this worker came while the job was running and has not been let in yet: until `enter`, sections run alone, as in a world
+    /// of one.
+    public internal(set) var isNewcomer = false
+    /// Sections that have ended.
+    public internal(set) var progress = 0
+    /// `progress` when this generation's ring was formed.
+    public internal(set) var progressAtFormation = 0
+    /// What the last section gave: a worker that is behind, or comes, gets it from one that is not.
+    var keptValues: [Double] = []
+    var claimsWithoutCoordinator = (section: 0, next: 0)
+    /// Copies the state of the member at place `source` to all others, over the new ring; `Trainer` sets it. Called in recovery on all
+    /// members alike, where some are behind or newcomers.
+    ///
+    /// It must change nothing before its last operation has ended: let it receive into memory of its own, and copy then. If it throws, the
+    /// state must be what it was, or the loss of `source` in the middle of a copy would lose the state of both.
+    public var synchronise: ((_ source: Int) throws -> Void)?
+
+    /// Whether this is the member at place 0: the one that prints, and writes metrics and checkpoints.
+    public var isFirst: Bool { place == 0 }
 
     /// An operation under way, to be waited for.
     public struct Ticket: Sendable {
@@ -29,6 +57,9 @@ public final class Ring {
     public init(_ environment: WorkerEnvironment) throws {
         rank = environment.rank
         worldSize = environment.worldSize
+        place = environment.rank
+        members = Array(0..<environment.worldSize)
+        generation = environment.worldSize > 1 ? 1 : 0
         guard let address = environment.coordinator else { return }
         do {
             if worldSize > 1 { data = try DataPlane(environment: environment, secret: address.secret, shared: shared) }
@@ -78,7 +109,7 @@ public final class Ring {
         return .init(reduction: reduction, source: memory, result: memory, count: values.count, pattern: pattern)
     }
 
-    /// The elementwise reduction over all ranks of chunk `rank` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
+    /// The elementwise reduction over all ranks of chunk `place` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
     /// `values` stays as it is.
     public func reduceScatter<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
@@ -91,16 +122,16 @@ public final class Ring {
         try run(inPlace(values, Reduction(Element.ringElement.element), .allGather))
     }
 
-    /// Gives every rank the elements that rank `root` has.
+    /// Gives every rank the elements that the member at place `root` has.
     public func broadcast<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>, from root: Int) throws {
-        precondition((0..<worldSize).contains(root), "rank \(root) in a world of \(worldSize)")
+        precondition((0..<worldSize).contains(root), "place \(root) in a world of \(worldSize)")
         try run(inPlace(values, Reduction(Element.ringElement.element), .broadcast(root: root)))
     }
 
-    /// The part of `count` elements that a rank owns: chunks differ by at most one element, the longer ones come first.
-    public func chunk(_ rank: Int, of count: Int) -> Range<Int> {
+    /// The part of `count` elements that the member at a place owns: chunks differ by at most one element, the longer ones come first.
+    public func chunk(_ place: Int, of count: Int) -> Range<Int> {
         guard worldSize > 1 else { return 0..<count }
-        return RingPlan(rank: self.rank, worldSize: worldSize, count: count, segmentElements: 1).chunk(rank)
+        return RingPlan(rank: self.place, worldSize: worldSize, count: count, segmentElements: 1).chunk(place)
     }
 
     /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in

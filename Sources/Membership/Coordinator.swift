@@ -6,10 +6,41 @@ import Wire
 package final class Coordinator {
     /// Things that people may want to know; the command decides what becomes of them.
     package enum Event: Sendable {
-        case formed(generation: UInt32)
-        case lost(rank: Int)
+        /// A generation's ring has been announced to its members, whose ranks these are.
+        case formed(generation: UInt32, ranks: [Int])
+        /// A member went, or was sent, without leaving.
+        case lost(rank: Int, cause: String)
+        /// A member has given no sign of life for `peerTimeout`: its process, if it is there, is to be killed. `lost` comes as well.
+        case fenced(rank: Int)
+        /// A worker is there: as one of the first world, or as a newcomer, who prepares and comes in later.
+        case joined(rank: Int, processID: Int32, host: String, isNewcomer: Bool)
+        /// A member has done its work, or has gone because it was asked to (`scale`).
+        case left(rank: Int)
+        /// The run stands still until there are more workers, or `rejoinTimeout` is over.
+        case waitingForWorkers(have: Int, need: Int)
+        /// Somebody wants so many workers: the launcher starts those that are not there. Ranks beyond go at the next boundary.
+        case scale(workers: Int)
         /// A connection that did not prove itself was closed. Told once for each address and cause.
         case refusedStranger(address: String, cause: String)
+    }
+
+    /// What the job allows for.
+    package struct Configuration: Sendable {
+        package var worldSize: Int
+        /// How long the ranks of the first world may take to join.
+        package var joinTimeLimit = Duration.seconds(120)
+        /// A worker of which nothing was heard for so long is frozen, and is sent away.
+        package var peerTimeout = Duration.seconds(5)
+        /// With fewer workers than these the run waits for more...
+        package var minWorkers = 1
+        /// ... for so long; then it is to checkpoint and stop.
+        package var rejoinTimeout = Duration.seconds(60)
+        /// Whether the others go on when a worker is lost, and workers may come while the job runs.
+        package var isElastic = true
+
+        package init(worldSize: Int) {
+            self.worldSize = worldSize
+        }
     }
 
     package let address: SocketAddress
@@ -31,13 +62,24 @@ package final class Coordinator {
     private static let strangersTold = 16
 
     /// Listens at once; throws when the address cannot be had. `joinTimeLimit` is how long the ranks may take to join.
-    package init(
+    package convenience init(
         loop: Loop, host: String, port: UInt16, worldSize: Int, secret: Secret, joinTimeLimit: Duration,
         happened: @escaping (Event) -> Void
     ) throws(LoopError) {
+        var configuration = Configuration(worldSize: worldSize)
+        configuration.joinTimeLimit = joinTimeLimit
+        try self.init(loop: loop, host: host, port: port, secret: secret, configuration: configuration, happened: happened)
+    }
+
+    /// Listens at once; throws when the address cannot be had.
+    package init(
+        loop: Loop, host: String, port: UInt16, secret: Secret, configuration: Configuration,
+        happened: @escaping (Event) -> Void
+    ) throws(LoopError) {
+        let joinTimeLimit = configuration.joinTimeLimit
         self.secret = secret
         self.happened = happened
-        roster = Roster(worldSize: worldSize)
+        roster = Roster(worldSize: configuration.worldSize)
         weak var coordinator: Coordinator?
         let listener = try TCPListener(loop: loop, host: host, port: port) { result in
             if case .success(let stream) = result {
@@ -60,9 +102,15 @@ package final class Coordinator {
         coordinator = self
     }
 
-    /// The process of a rank has ended: for launchers, which see it.
-    package func processEnded(rank: Int) {
+    /// The process of a rank has ended: for launchers, which see it. `willReturn` says whether it is being started again.
+    package func processEnded(rank: Int, willReturn: Bool = false) {
         perform(roster.processEnded(rank: UInt32(rank)))
+    }
+
+    /// Asks for so many workers, as `lockstep scale` does: those of higher ranks go at the next boundary, and `Event.scale` follows, for
+    /// the launcher to start those that are missing.
+    package func scale(to workers: Int) {
+        happened(.scale(workers: workers))
     }
 
     /// Stops accepting and closes every connection, after what was sent has left.
@@ -137,11 +185,11 @@ package final class Coordinator {
                 channels.removeValue(forKey: connection)?.close()
             case .formed(let generation):
                 timer?.stop()
-                happened(.formed(generation: generation))
+                happened(.formed(generation: generation, ranks: Array(0..<roster.worldSize)))
             case .judgeStall(let delay):
                 stallTimer.start(after: delay)
             case .lost(let rank):
-                happened(.lost(rank: Int(rank)))
+                happened(.lost(rank: Int(rank), cause: "its process ended or closed the connection"))
             }
         }
     }
