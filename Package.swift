@@ -46,7 +46,7 @@ let package = Package(
                 "Tensors",
             ]),
         .target(name: "CGuardian"),
-        .target(name: "Launching", dependencies: ["CGuardian", "EventLoop", "Membership", "Wire"]),
+        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
@@ -96,7 +96,7 @@ let package = Package(
             ].map { .embedInCode("Resources/\($0)") }),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
         .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
     ],

@@ -58,6 +58,9 @@ package struct Supervision: ~Copyable {
         workers[rank].isToBeStarted
     }
 
+    /// Whether the run goes on if this worker cannot be started.
+    package func canDoWithout(rank: Int) -> Bool { hasRing && othersCanGoOn(without: rank) }
+
     /// Takes one event. Events after `finish`, and ends of workers that are over, change nothing.
     package mutating func receive(_ event: Event, at now: Duration) -> [Action] {
         guard !isFinished else { return [] }
@@ -145,7 +148,7 @@ package struct Supervision: ~Copyable {
 
     private mutating func startFailed(_ rank: Int, at now: Duration, _ actions: inout [Action]) {
         workers[rank].phase = .over
-        guard hasRing, othersCanGoOn(without: rank) else {
+        guard canDoWithout(rank: rank) else {
             hasFailedToStart = true
             for rank in workers.indices where workers[rank].phase == .unstarted { workers[rank].phase = .over }
             return raise(to: .kill, .failure, at: now, &actions)

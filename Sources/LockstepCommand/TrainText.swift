@@ -78,7 +78,7 @@ struct TrainText: ParsableCommand {
     private var defaults: TaskDefaults { initial == nil ? Self.defaults : Self.tuning }
 
     func run() throws {
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
+        try asTrainer(options) { ring in
             try ring.together("reading the data") { try task() }.run(options, defaults, ring)
         }
     }

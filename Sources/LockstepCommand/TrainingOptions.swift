@@ -83,6 +83,8 @@ struct TrainingOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "Threads of a worker's matrix products; part of what the bits depend on.")
     var threadsPerWorker = 1
 
+    @OptionGroup var faults: FaultOptions
+
     enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
         case sgd
         case adamw
@@ -127,6 +129,7 @@ struct TrainingOptions: ParsableArguments {
         try atLeastOne(threadsPerWorker, "--threads-per-worker")
         try atLeastOne(decaySteps, "--decay-steps")
         if let warmupSteps, warmupSteps < 0 { throw ValidationError("--warmup-steps is \(warmupSteps), which must be at least 0.") }
+        try faults.validate(workers: workers)
         if workers > 1024 { throw ValidationError("-n is \(workers), which must be at most 1024 on one host.") }
         if threadsPerWorker > 1024 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 1024.") }
         if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
