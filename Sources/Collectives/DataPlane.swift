@@ -228,7 +228,8 @@ final class DataPlane: @unchecked Sendable {
         case .success(let streams):
             do {
                 connections = try RingConnections(
-                    left: streams.left, right: streams.right, leftNeighbour: neighbour((rank + worldSize - 1) % worldSize),
+                    left: streams.left, right: streams.right, partners: streams.partners.map { (neighbour($0.rank), $0.stream) },
+                    leftNeighbour: neighbour((rank + worldSize - 1) % worldSize),
                     rightNeighbour: neighbour((rank + 1) % worldSize), rank: rank, worldSize: worldSize,
                     generation: generation, timeout: timeout,
                     completedThrough: { [weak self] in self?.completed(through: $0) },

@@ -2,14 +2,27 @@ import EventLoop
 import Membership
 import Wire
 
-/// Brings a rank's two ring connections about: listens for the left neighbour, connects to the right one, and ends when both have
-/// proved themselves. Whoever else comes is refused.
+/// Brings about a rank's connections: two of the ring, to the right neighbour and from the left one, and those for exchanges, one with
+/// each partner, which the higher rank makes. Ends when all have proved themselves. Whoever else comes is refused.
 ///
 /// Confined to the loop's thread.
 final class RingFormation {
     struct Streams {
         var left: TCPStream
         var right: TCPStream
+        /// For exchanges: one for each of `ExchangePlan.partners`, in that order.
+        var partners: [(rank: Int, stream: TCPStream)]
+    }
+
+    /// What a connection is for, as the handshake's channel says it.
+    private enum Channel: UInt32 {
+        case ring, exchange
+    }
+
+    /// One of the connections that are wanted.
+    private enum Line: Hashable {
+        case right, left
+        case partner(Int)
     }
 
     private let loop: Loop
@@ -22,15 +35,17 @@ final class RingFormation {
     private var generation: UInt32 = 0
     private var listener: TCPListener?
     private var waiting: [TCPStream] = []
-    private var left: TCPStream?
-    private var right: TCPStream?
+    private let partners: [Int]
+    private let lines: [Line]
+    private var streams: [Line: TCPStream] = [:]
     private var timer: Timer?
     private var retry: Timer?
+    private var toRetry: Set<Line> = []
     private var hasEnded = false
 
-    /// Connections that may wait for the ring to be announced. The neighbour's comes within moments of the announcement, so what has
-    /// waited longest is a stranger's, and makes room.
-    private static let mostWaiting = 16
+    /// Strangers that may wait, besides the members, for the ring to be announced. Members come within moments of the announcement, so
+    /// what has waited longest is a stranger's, and makes room.
+    private static let mostStrangersWaiting = 16
     private static let pauseBeforeRetry = Duration.milliseconds(20)
 
     init(
@@ -43,6 +58,8 @@ final class RingFormation {
         self.secret = secret
         self.timeLimit = timeLimit
         self.ended = ended
+        partners = ExchangePlan(rank: rank, worldSize: worldSize).partners
+        lines = [.right, .left] + partners.map { .partner($0) }
     }
 
     /// Listens on any free port of the address; gives the port.
@@ -56,7 +73,7 @@ final class RingFormation {
         return listener.address.port
     }
 
-    /// The ring has been announced: connects to the right neighbour, and judges those who came early.
+    /// The ring has been announced: calls those whom this rank has to call, and judges those who came early.
     func form(generation: UInt32, members: [MemberAddress]) {
         self.generation = generation
         self.members = members
@@ -64,80 +81,116 @@ final class RingFormation {
             let timer = try Timer(loop: loop) { [weak self] in self?.timeIsUp() }
             timer.start(after: timeLimit)
             self.timer = timer
-            retry = try Timer(loop: loop) { [weak self] in self?.connectRight() }
+            retry = try Timer(loop: loop) { [weak self] in self?.callAgain() }
         } catch {
-            fail(members[rightRank], error.description)
+            fail(.right, error.description)
         }
-        connectRight()
+        for line in lines where isCalledByUs(line) { call(line) }
         for stream in waiting { judge(stream) }
         waiting = []
-    }
-
-    private func connectRight() {
-        guard !hasEnded else { return }
-        let neighbour = members[rightRank]
-        do throws(LoopError) {
-            _ = try Connector(loop: loop, host: neighbour.host, port: neighbour.port, within: timeLimit) { [weak self] result in
-                switch result {
-                case .failure(let error): self?.fail(neighbour, error.description)
-                case .success(let stream):
-                    guard let self, !hasEnded else { return stream.close() }
-                    connectedRight(stream)
-                }
-            }
-        } catch {
-            fail(neighbour, error.description)
-        }
     }
 
     func cancel() {
         end(nil)
     }
 
-    private var leftRank: Int { (rank + worldSize - 1) % worldSize }
-    private var rightRank: Int { (rank + 1) % worldSize }
-
-    private func own() -> Introduction {
-        Introduction(purpose: .ring, generation: generation, rank: UInt32(rank))
-    }
-
-    private func accept(_ stream: TCPStream) {
-        // The left neighbour may hear of the ring before this rank does; it waits, unread, until the generation is known.
-        guard members.isEmpty else { return judge(stream) }
-        if waiting.count >= RingFormation.mostWaiting { waiting.removeFirst().close() }
-        waiting.append(stream)
-    }
-
-    private func judge(_ stream: TCPStream) {
-        let handshake = Handshake.accepting(secret: secret, own: own(), expectedRank: UInt32(leftRank))
-        run(handshake, over: stream) { [weak self] result in
-            guard let self, !hasEnded, left == nil, case .success = result else { return stream.close() }
-            left = stream
-            endIfComplete()
+    private func rank(of line: Line) -> Int {
+        switch line {
+        case .right: (rank + 1) % worldSize
+        case .left: (rank + worldSize - 1) % worldSize
+        case .partner(let rank): rank
         }
     }
 
-    private func connectedRight(_ stream: TCPStream) {
+    private func isCalledByUs(_ line: Line) -> Bool {
+        switch line {
+        case .right: true
+        case .left: false
+        case .partner(let other): other < rank
+        }
+    }
+
+    private func own(_ channel: Channel) -> Introduction {
+        Introduction(purpose: .ring, generation: generation, rank: UInt32(rank), channel: channel.rawValue)
+    }
+
+    // MARK: Calling
+
+    private func call(_ line: Line) {
+        guard !hasEnded else { return }
+        let member = members[rank(of: line)]
+        do throws(LoopError) {
+            _ = try Connector(loop: loop, host: member.host, port: member.port, within: timeLimit) { [weak self] result in
+                switch result {
+                case .failure(let error): self?.fail(line, error.description)
+                case .success(let stream):
+                    guard let self, !hasEnded else { return stream.close() }
+                    connected(line, stream)
+                }
+            }
+        } catch {
+            fail(line, error.description)
+        }
+    }
+
+    private func callAgain() {
+        let lines = toRetry
+        toRetry = []
+        for line in lines { call(line) }
+    }
+
+    private func connected(_ line: Line, _ stream: TCPStream) {
         do throws(WireError) {
-            let handshake = try Handshake.connecting(secret: secret, own: own(), expectedRank: UInt32(rightRank))
+            let handshake = try Handshake.connecting(
+                secret: secret, own: own(line == .right ? .ring : .exchange), expectedRank: UInt32(rank(of: line)))
             run(handshake, over: stream) { [weak self] result in
                 guard let self, !hasEnded else { return stream.close() }
                 switch result {
                 case .success:
-                    right = stream
-                    endIfComplete()
+                    take(line, stream)
                 case .failure(.wire(let error)):
-                    fail(members[rightRank], error.description)
+                    fail(line, error.description)
                 case .failure:
-                    // It was crowded out, or the neighbour's kernel dropped it: neither says that the neighbour is not there.
+                    // It was crowded out, or the other's kernel dropped it: neither says that the other is not there.
+                    toRetry.insert(line)
                     retry?.start(after: RingFormation.pauseBeforeRetry)
                 }
             }
         } catch {
             stream.close()
-            fail(members[rightRank], error.description)
+            fail(line, error.description)
         }
     }
+
+    // MARK: Being called
+
+    private func accept(_ stream: TCPStream) {
+        // Others may hear of the ring before this rank does; they wait, unread, until the generation is known.
+        guard members.isEmpty else { return judge(stream) }
+        if waiting.count >= RingFormation.mostStrangersWaiting + lines.count { waiting.removeFirst().close() }
+        waiting.append(stream)
+    }
+
+    private func judge(_ stream: TCPStream) {
+        run(Handshake.accepting(secret: secret, own: own(.ring)), over: stream) { [weak self] result in
+            guard let self, !hasEnded, case .success(let peer) = result, let line = line(of: peer), streams[line] == nil
+            else { return stream.close() }
+            take(line, stream)
+        }
+    }
+
+    /// The connection that a member makes; nil for one that nobody waits for.
+    private func line(of peer: Introduction) -> Line? {
+        let line: Line
+        switch Channel(rawValue: peer.channel) {
+        case .ring: line = .left
+        case .exchange: line = .partner(Int(peer.rank))
+        case nil: return nil
+        }
+        return lines.contains(line) && !isCalledByUs(line) && rank(of: line) == Int(peer.rank) ? line : nil
+    }
+
+    // MARK: Both
 
     private func run(
         _ handshake: consuming Handshake, over stream: TCPStream,
@@ -150,18 +203,20 @@ final class RingFormation {
         }
     }
 
-    private func endIfComplete() {
-        guard let left, let right else { return }
-        end(.success(Streams(left: left, right: right)))
+    private func take(_ line: Line, _ stream: TCPStream) {
+        streams[line] = stream
+        guard let left = streams[.left], let right = streams[.right], streams.count == lines.count else { return }
+        end(.success(Streams(left: left, right: right, partners: partners.map { ($0, streams[.partner($0)]!) })))
     }
 
     private func timeIsUp() {
-        let missing = right == nil ? members[rightRank] : members[leftRank]
+        guard let missing = lines.first(where: { streams[$0] == nil }) else { return }
         fail(missing, "not there within \(timeLimit.secondsText)")
     }
 
-    private func fail(_ neighbour: MemberAddress, _ cause: String) {
-        end(.failure(.noRing(rank: Int(neighbour.rank), host: neighbour.hostName, cause: cause)))
+    private func fail(_ line: Line, _ cause: String) {
+        let member = members[rank(of: line)]
+        end(.failure(.noRing(rank: Int(member.rank), host: member.hostName, cause: cause)))
     }
 
     /// The first end counts. Connections that are not handed over are closed.
@@ -173,8 +228,7 @@ final class RingFormation {
         retry?.close()
         for stream in waiting { stream.close() }
         if case .success = result {} else {
-            left?.close()
-            right?.close()
+            for stream in streams.values { stream.close() }
         }
         if let result { ended(result) }
     }
