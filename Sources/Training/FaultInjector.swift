@@ -34,7 +34,7 @@ package final class FaultInjector: Sendable {
 
     package init() {}
 
-    /// `step` counts from 1: the step that is being made, or the last one where it has been committed already.
+    /// `step` counts from 1: the step that is being made; between two of them, the second.
     package func failAt(rank: Int, step: Int, _ point: Point) {
         places.withLock { _ = $0.insert(Place(rank: rank, step: step, point: point)) }
     }

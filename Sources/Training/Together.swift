@@ -28,7 +28,7 @@ extension Ring {
         var outcome: Result<Outcome, any Error>?
         let values = try section {
             let result = Result { try body() }
-            if case .failure(let error as CollectiveError) = result { throw error }
+            if case .failure(let error) = result, error is CollectiveError || error is FaultInjector.Death { throw error }
             outcome = result
             return [Double(try firstFailure(result))]
         }.values
