@@ -37,10 +37,20 @@ extension Ring {
     ///   away; `RingDeparture` where it is to go.
     @discardableResult
     public func section(isOpen: Bool = false, _ body: () throws -> [Double]) throws -> Outcome {
-        let values = try body()
-        keptValues = values
-        progress += 1
-        return Outcome(values: values, wasBehind: false)
+        // A section in a section is a part of it. A newcomer's sections are not counted: the others' are to be its own.
+        if isInSection || isNewcomer { return Outcome(values: try body(), wasBehind: false) }
+        isInSection = true
+        defer { isInSection = false }
+        while true {
+            do {
+                keptValues = try body()
+                recovery.sectionEnded()
+                progress = recovery.progress
+                return Outcome(values: keptValues, wasBehind: false)
+            } catch let error as CollectiveError where error.isRingFailure && control != nil {
+                if try recover(isOpen: isOpen, isBoundary: false) { return Outcome(values: keptValues, wasBehind: true) }
+            }
+        }
     }
 
     /// Lets a newcomer in: waits until the others form their next ring at a boundary, or in an open section. Afterwards it has their
@@ -48,24 +58,34 @@ extension Ring {
     ///
     /// - Returns: the values of the last section that has ended.
     /// - Throws: `RingDeparture.over` if the job ends before that; as `section` otherwise.
+    @discardableResult
     public func enter() throws -> [Double] {
-        keptValues
+        if isNewcomer { _ = try recover(isOpen: true, isBoundary: true) }
+        return keptValues
     }
 
     /// Forms the next generation at a boundary between sections: every rank calls it alike, because all know by an operation that
     /// somebody wishes it. Throws `RingDeparture.retired` on a rank that is to go.
-    public func reform() throws {}
+    public func reform() throws {
+        precondition(!isInSection, "reform() in a section: it belongs between two")
+        if control != nil, !isNewcomer { _ = try recover(isOpen: true, isBoundary: true) }
+    }
 
     /// What the coordinator wants to happen at the next boundary, as far as this rank has heard. Ranks hear at different times: put it
     /// into an operation, and do what all know then.
-    public var wishes: Wishes { [] }
+    public var wishes: Wishes { shared.withLock { $0.wishes } }
 
     /// Set when the coordinator says that the run is to write a checkpoint and stop: why, for people. The same on every rank of a
     /// generation.
-    public var stopOrder: String? { nil }
+    public var stopOrder: String? { stopText }
 
     /// Asks for the next of `count` pieces of this section's work, without waiting. `claim` takes the answer.
-    public func startClaim(of count: Int) throws {}
+    public func startClaim(of count: Int) {
+        guard let control, worldSize > 1, !hasAskedForClaim else { return }
+        hasAskedForClaim = true
+        shared.withLock { $0.claim = nil }
+        control.claim(generation: generation, section: progress, count: count)
+    }
 
     /// The next piece of this section's work that is this rank's: one of `0 ..< count`, each of which goes to one rank of this
     /// generation; nil when there is nothing more for it. Asks now, unless `startClaim` has asked.
@@ -74,17 +94,29 @@ extension Ring {
     ///
     ///     var current = try ring.claim(of: count)
     ///     while let piece = current {
-    ///         try ring.startClaim(of: count)
+    ///         ring.startClaim(of: count)
     ///         ... most of the work ...
     ///         current = try ring.claim(of: count)  // nil: `piece` is this rank's last
     ///         ... the rest of it ...
     ///     }
     ///
-    /// Throws as operations do.
+    /// Throws as operations do; what was asked for is then forgotten.
     public func claim(of count: Int) throws -> Int? {
-        defer { claimsWithoutCoordinator.next += 1 }
-        if claimsWithoutCoordinator.section != progress { claimsWithoutCoordinator = (progress, 0) }
-        let piece = claimsWithoutCoordinator.next * worldSize + place
-        return piece < count ? piece : nil
+        guard control != nil, worldSize > 1 else { return claimAlone(of: count) }
+        startClaim(of: count)
+        hasAskedForClaim = false
+        let section = UInt64(progress)
+        let answer: Result<Int?, any Error> = shared.wait(.computeThread) { shared in
+            if let claim = shared.claim, claim.section == section { return .success(claim.piece) }
+            return shared.failure.map { .failure($0) }
+        }
+        if case .failure = answer { data?.settle() }
+        return try answer.get()
+    }
+
+    private func claimAlone(of count: Int) -> Int? {
+        if localClaims.section != progress || localClaims.generation != generation { localClaims = (generation, progress, 0) }
+        defer { localClaims.next += 1 }
+        return localClaims.next < count ? localClaims.next : nil
     }
 }

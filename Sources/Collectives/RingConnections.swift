@@ -15,6 +15,7 @@ final class RingConnections: RingLink, StreamReceiver {
     private(set) var ring: RingProtocol<RingConnections>!
     private let left: TCPStream
     private let right: TCPStream
+    private let partners: [(Neighbour, TCPStream)]
     private let leftNeighbour: Neighbour
     private let rightNeighbour: Neighbour
     private let completedThrough: (UInt64) -> Void
@@ -34,12 +35,13 @@ final class RingConnections: RingLink, StreamReceiver {
     private var lastSeen: (bytes: UInt64, at: ContinuousClock.Instant) = (0, .now)
 
     init(
-        left: TCPStream, right: TCPStream, leftNeighbour: Neighbour, rightNeighbour: Neighbour, rank: Int, worldSize: Int,
-        generation: UInt32, timeout: Duration, completedThrough: @escaping (UInt64) -> Void,
+        left: TCPStream, right: TCPStream, partners: [(Neighbour, TCPStream)], leftNeighbour: Neighbour,
+        rightNeighbour: Neighbour, rank: Int, worldSize: Int, generation: UInt32, timeout: Duration, completedThrough: @escaping (UInt64) -> Void,
         failed: @escaping (CollectiveError) -> Void
     ) throws(LoopError) {
         self.left = left
         self.right = right
+        self.partners = partners
         self.leftNeighbour = leftNeighbour
         self.rightNeighbour = rightNeighbour
         self.timeout = timeout
@@ -74,6 +76,7 @@ final class RingConnections: RingLink, StreamReceiver {
         watch?.close()
         left.close()
         right.close()
+        for (_, stream) in partners { stream.close() }
     }
 
     // MARK: RingLink

@@ -2,46 +2,59 @@ import EventLoop
 import Membership
 import Wire
 
-/// Brings a rank's two ring connections about: listens for the left neighbour, connects to the right one, and ends when both have
-/// proved themselves. Whoever else comes is refused.
+/// Brings about a member's connections in one generation: two of the ring, to the right neighbour and from the left one, and those for
+/// exchanges, one with each partner, which the one at the higher place makes. Ends when all have proved themselves. Whoever else comes is
+/// refused, and so is a member of another generation.
 ///
 /// Confined to the loop's thread.
 final class RingFormation {
     struct Streams {
         var left: TCPStream
         var right: TCPStream
+        /// For exchanges: one for each of `ExchangePlan.partners`, in that order.
+        var partners: [(place: Int, stream: TCPStream)]
+    }
+
+    /// What a connection is for, as the handshake's channel says it.
+    private enum Channel: UInt32 {
+        case ring, exchange
+    }
+
+    /// One of the connections that are wanted.
+    private enum Line: Hashable {
+        case right, left
+        case partner(Int)
     }
 
     private let loop: Loop
-    private let rank: Int
-    private let worldSize: Int
     private let secret: Secret
-    private let timeLimit: Duration
+    private var timeLimit = Duration.zero
+    /// This member's place in the generation; members go by their places here, and by their ranks in handshakes and errors.
+    private var place = 0
+    private var worldSize: Int { members.count }
     private let ended: (Result<Streams, CollectiveError>) -> Void
     private var members: [MemberAddress] = []
     private var generation: UInt32 = 0
     private var listener: TCPListener?
     private var waiting: [TCPStream] = []
-    private var left: TCPStream?
-    private var right: TCPStream?
+    private var partners: [Int] = []
+    private var lines: [Line] = []
+    private var streams: [Line: TCPStream] = [:]
     private var timer: Timer?
     private var retry: Timer?
+    private var toRetry: Set<Line> = []
     private var hasEnded = false
 
-    /// Connections that may wait for the ring to be announced. The neighbour's comes within moments of the announcement, so what has
-    /// waited longest is a stranger's, and makes room.
-    private static let mostWaiting = 16
+    /// Connections that may wait for the ring to be announced: more than any member's partners, two for each round of an exchange.
+    /// Members come within moments of the announcement, so what has waited longest is a stranger's, and makes room.
+    private static let mostWaiting = 64
     private static let pauseBeforeRetry = Duration.milliseconds(20)
 
     init(
-        loop: Loop, rank: Int, worldSize: Int, secret: Secret, timeLimit: Duration,
-        ended: @escaping (Result<Streams, CollectiveError>) -> Void
+        loop: Loop, secret: Secret, ended: @escaping (Result<Streams, CollectiveError>) -> Void
     ) {
         self.loop = loop
-        self.rank = rank
-        self.worldSize = worldSize
         self.secret = secret
-        self.timeLimit = timeLimit
         self.ended = ended
     }
 
@@ -56,88 +69,131 @@ final class RingFormation {
         return listener.address.port
     }
 
-    /// The ring has been announced: connects to the right neighbour, and judges those who came early.
-    func form(generation: UInt32, members: [MemberAddress]) {
+    /// The ring has been announced: calls those whom this member has to call, and judges those who came early.
+    func form(generation: UInt32, members: [MemberAddress], place: Int, within timeLimit: Duration) {
         self.generation = generation
         self.members = members
+        self.place = place
+        self.timeLimit = timeLimit
+        partners = ExchangePlan(rank: place, worldSize: worldSize).partners
+        lines = [.right, .left] + partners.map { .partner($0) }
         do throws(LoopError) {
             let timer = try Timer(loop: loop) { [weak self] in self?.timeIsUp() }
             timer.start(after: timeLimit)
             self.timer = timer
-            retry = try Timer(loop: loop) { [weak self] in self?.connectRight() }
+            retry = try Timer(loop: loop) { [weak self] in self?.callAgain() }
         } catch {
-            fail(members[rightRank], error.description)
+            fail(.right, error.description)
         }
-        connectRight()
+        for line in lines where isCalledByUs(line) { call(line) }
         for stream in waiting { judge(stream) }
         waiting = []
-    }
-
-    private func connectRight() {
-        guard !hasEnded else { return }
-        let neighbour = members[rightRank]
-        do throws(LoopError) {
-            _ = try Connector(loop: loop, host: neighbour.host, port: neighbour.port, within: timeLimit) { [weak self] result in
-                switch result {
-                case .failure(let error): self?.fail(neighbour, error.description)
-                case .success(let stream):
-                    guard let self, !hasEnded else { return stream.close() }
-                    connectedRight(stream)
-                }
-            }
-        } catch {
-            fail(neighbour, error.description)
-        }
     }
 
     func cancel() {
         end(nil)
     }
 
-    private var leftRank: Int { (rank + worldSize - 1) % worldSize }
-    private var rightRank: Int { (rank + 1) % worldSize }
-
-    private func own() -> Introduction {
-        Introduction(purpose: .ring, generation: generation, rank: UInt32(rank))
+    private func place(of line: Line) -> Int {
+        switch line {
+        case .right: (place + 1) % worldSize
+        case .left: (place + worldSize - 1) % worldSize
+        case .partner(let other): other
+        }
     }
 
+    private func member(of line: Line) -> MemberAddress { members[place(of: line)] }
+
+    private func isCalledByUs(_ line: Line) -> Bool {
+        switch line {
+        case .right: true
+        case .left: false
+        case .partner(let other): other < place
+        }
+    }
+
+    private func own(_ channel: Channel) -> Introduction {
+        Introduction(purpose: .ring, generation: generation, rank: members[place].rank, channel: channel.rawValue)
+    }
+
+    // MARK: Calling
+
+    private func call(_ line: Line) {
+        guard !hasEnded else { return }
+        let member = member(of: line)
+        do throws(LoopError) {
+            _ = try Connector(loop: loop, host: member.host, port: member.port, within: timeLimit) { [weak self] result in
+                switch result {
+                case .failure(let error): self?.fail(line, error.description)
+                case .success(let stream):
+                    guard let self, !hasEnded else { return stream.close() }
+                    connected(line, stream)
+                }
+            }
+        } catch {
+            fail(line, error.description)
+        }
+    }
+
+    private func callAgain() {
+        let lines = toRetry
+        toRetry = []
+        for line in lines { call(line) }
+    }
+
+    private func connected(_ line: Line, _ stream: TCPStream) {
+        do throws(WireError) {
+            let handshake = try Handshake.connecting(
+                secret: secret, own: own(line == .right ? .ring : .exchange), expectedRank: member(of: line).rank)
+            run(handshake, over: stream) { [weak self] result in
+                guard let self, !hasEnded else { return stream.close() }
+                switch result {
+                case .success:
+                    take(line, stream)
+                case .failure(.wire(let error)):
+                    fail(line, error.description)
+                case .failure:
+                    // It was crowded out, or the other's kernel dropped it: neither says that the other is not there.
+                    toRetry.insert(line)
+                    retry?.start(after: RingFormation.pauseBeforeRetry)
+                }
+            }
+        } catch {
+            stream.close()
+            fail(line, error.description)
+        }
+    }
+
+    // MARK: Being called
+
     private func accept(_ stream: TCPStream) {
-        // The left neighbour may hear of the ring before this rank does; it waits, unread, until the generation is known.
+        // Others may hear of the ring before this rank does; they wait, unread, until the generation is known.
         guard members.isEmpty else { return judge(stream) }
         if waiting.count >= RingFormation.mostWaiting { waiting.removeFirst().close() }
         waiting.append(stream)
     }
 
     private func judge(_ stream: TCPStream) {
-        let handshake = Handshake.accepting(secret: secret, own: own(), expectedRank: UInt32(leftRank))
-        run(handshake, over: stream) { [weak self] result in
-            guard let self, !hasEnded, left == nil, case .success = result else { return stream.close() }
-            left = stream
-            endIfComplete()
+        run(Handshake.accepting(secret: secret, own: own(.ring)), over: stream) { [weak self] result in
+            guard let self, !hasEnded, case .success(let peer) = result, let line = line(of: peer), streams[line] == nil
+            else { return stream.close() }
+            take(line, stream)
         }
     }
 
-    private func connectedRight(_ stream: TCPStream) {
-        do throws(WireError) {
-            let handshake = try Handshake.connecting(secret: secret, own: own(), expectedRank: UInt32(rightRank))
-            run(handshake, over: stream) { [weak self] result in
-                guard let self, !hasEnded else { return stream.close() }
-                switch result {
-                case .success:
-                    right = stream
-                    endIfComplete()
-                case .failure(.wire(let error)):
-                    fail(members[rightRank], error.description)
-                case .failure:
-                    // It was crowded out, or the neighbour's kernel dropped it: neither says that the neighbour is not there.
-                    retry?.start(after: RingFormation.pauseBeforeRetry)
-                }
-            }
-        } catch {
-            stream.close()
-            fail(members[rightRank], error.description)
+    /// The connection that a member makes; nil for one that nobody waits for.
+    private func line(of peer: Introduction) -> Line? {
+        let line: Line?
+        switch Channel(rawValue: peer.channel) {
+        case .ring: line = .left
+        case .exchange: line = members.firstIndex { $0.rank == peer.rank }.map { .partner($0) }
+        case nil: return nil
         }
+        guard let line, lines.contains(line), !isCalledByUs(line), member(of: line).rank == peer.rank else { return nil }
+        return line
     }
+
+    // MARK: Both
 
     private func run(
         _ handshake: consuming Handshake, over stream: TCPStream,
@@ -150,18 +206,20 @@ final class RingFormation {
         }
     }
 
-    private func endIfComplete() {
-        guard let left, let right else { return }
-        end(.success(Streams(left: left, right: right)))
+    private func take(_ line: Line, _ stream: TCPStream) {
+        streams[line] = stream
+        guard let left = streams[.left], let right = streams[.right], streams.count == lines.count else { return }
+        end(.success(Streams(left: left, right: right, partners: partners.map { ($0, streams[.partner($0)]!) })))
     }
 
     private func timeIsUp() {
-        let missing = right == nil ? members[rightRank] : members[leftRank]
+        guard let missing = lines.first(where: { streams[$0] == nil }) else { return }
         fail(missing, "not there within \(timeLimit.secondsText)")
     }
 
-    private func fail(_ neighbour: MemberAddress, _ cause: String) {
-        end(.failure(.noRing(rank: Int(neighbour.rank), host: neighbour.hostName, cause: cause)))
+    private func fail(_ line: Line, _ cause: String) {
+        let member = member(of: line)
+        end(.failure(.noRing(rank: Int(member.rank), host: member.hostName, cause: cause)))
     }
 
     /// The first end counts. Connections that are not handed over are closed.
@@ -173,8 +231,7 @@ final class RingFormation {
         retry?.close()
         for stream in waiting { stream.close() }
         if case .success = result {} else {
-            left?.close()
-            right?.close()
+            for stream in streams.values { stream.close() }
         }
         if let result { ended(result) }
     }

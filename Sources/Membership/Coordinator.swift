@@ -4,25 +4,7 @@ import Wire
 /// The coordinator: accepts control connections and does what the `Roster` says. Lives in the launcher, or, where workers are
 /// started by hand, in rank 0. Confined to its loop's thread.
 package final class Coordinator {
-    /// Things that people may want to know; the command decides what becomes of them.
-    package enum Event: Sendable {
-        /// A generation's ring has been announced to its members, whose ranks these are.
-        case formed(generation: UInt32, ranks: [Int])
-        /// A member went, or was sent, without leaving.
-        case lost(rank: Int, cause: String)
-        /// A member has given no sign of life for `peerTimeout`: its process, if it is there, is to be killed. `lost` comes as well.
-        case fenced(rank: Int)
-        /// A worker is there: as one of the first world, or as a newcomer, who prepares and comes in later.
-        case joined(rank: Int, processID: Int32, host: String, isNewcomer: Bool)
-        /// A member has done its work, or has gone because it was asked to (`scale`).
-        case left(rank: Int)
-        /// The run stands still until there are more workers, or `rejoinTimeout` is over.
-        case waitingForWorkers(have: Int, need: Int)
-        /// Somebody wants so many workers: the launcher starts those that are not there. Ranks beyond go at the next boundary.
-        case scale(workers: Int)
-        /// A connection that did not prove itself was closed. Told once for each address and cause.
-        case refusedStranger(address: String, cause: String)
-    }
+    package typealias Event = MembershipEvent
 
     /// What the job allows for.
     package struct Configuration: Sendable {
@@ -49,37 +31,25 @@ package final class Coordinator {
     private let secret: Secret
     private var roster: Roster
     private var channels: [Roster.Connection: ControlChannel] = [:]
-    private var ranks: [Roster.Connection: UInt32] = [:]
     private var nextConnection = 0
     private var listener: TCPListener?
-    private var timer: Timer?
-    private let stallTimer: Timer
+    private let timer: Timer
+    private let start = SuspendingClock.now
     private var told: Set<String> = []
-    private var lastRefused: String?
     private let happened: (Event) -> Void
+    private var isClosed = false
 
     /// Strangers told of; a port scan must not fill memory or the log.
     private static let strangersTold = 16
-
-    /// Listens at once; throws when the address cannot be had. `joinTimeLimit` is how long the ranks may take to join.
-    package convenience init(
-        loop: Loop, host: String, port: UInt16, worldSize: Int, secret: Secret, joinTimeLimit: Duration,
-        happened: @escaping (Event) -> Void
-    ) throws(LoopError) {
-        var configuration = Configuration(worldSize: worldSize)
-        configuration.joinTimeLimit = joinTimeLimit
-        try self.init(loop: loop, host: host, port: port, secret: secret, configuration: configuration, happened: happened)
-    }
 
     /// Listens at once; throws when the address cannot be had.
     package init(
         loop: Loop, host: String, port: UInt16, secret: Secret, configuration: Configuration,
         happened: @escaping (Event) -> Void
     ) throws(LoopError) {
-        let joinTimeLimit = configuration.joinTimeLimit
         self.secret = secret
         self.happened = happened
-        roster = Roster(worldSize: configuration.worldSize)
+        roster = Roster(configuration)
         weak var coordinator: Coordinator?
         let listener = try TCPListener(loop: loop, host: host, port: port) { result in
             if case .success(let stream) = result {
@@ -89,35 +59,45 @@ package final class Coordinator {
         }
         self.listener = listener
         address = listener.address
-        stallTimer = try Timer(loop: loop) {
-            guard let coordinator else { return }
-            coordinator.perform(coordinator.roster.judgeStall())
+        do throws(LoopError) {
+            timer = try Timer(loop: loop) { coordinator?.receive(.tick) }
+        } catch {
+            listener.close()
+            throw error
         }
-        let timer = try Timer(loop: loop) {
-            guard let coordinator else { return }
-            coordinator.perform(coordinator.roster.deadlinePassed(limit: joinTimeLimit, refused: coordinator.lastRefused))
-        }
-        timer.start(after: joinTimeLimit)
-        self.timer = timer
         coordinator = self
+        timer.start(after: roster.nextDeadline)
+    }
+
+    /// As the other initializer does, for a job with the usual limits.
+    package convenience init(
+        loop: Loop, host: String, port: UInt16, worldSize: Int, secret: Secret, joinTimeLimit: Duration,
+        happened: @escaping (Event) -> Void
+    ) throws(LoopError) {
+        var configuration = Configuration(worldSize: worldSize)
+        configuration.joinTimeLimit = joinTimeLimit
+        try self.init(loop: loop, host: host, port: port, secret: secret, configuration: configuration, happened: happened)
     }
 
     /// The process of a rank has ended: for launchers, which see it. `willReturn` says whether it is being started again.
     package func processEnded(rank: Int, willReturn: Bool = false) {
-        perform(roster.processEnded(rank: UInt32(rank)))
+        receive(.processEnded(rank: UInt32(rank), willReturn: willReturn))
     }
 
     /// Asks for so many workers, as `lockstep scale` does: those of higher ranks go at the next boundary, and `Event.scale` follows, for
-    /// the launcher to start those that are missing.
-    package func scale(to workers: Int) {
-        happened(.scale(workers: workers))
+    /// the launcher to start those that are missing. Gives the reason where that cannot be.
+    @discardableResult
+    package func scale(to workers: Int) -> String? {
+        if let refusal = roster.scaleRefusal(workers) { return refusal }
+        receive(.scale(workers: workers))
+        return nil
     }
 
     /// Stops accepting and closes every connection, after what was sent has left.
     package func close() {
+        isClosed = true
         listener?.close()
-        timer?.close()
-        stallTimer.close()
+        timer.close()
         for channel in channels.values { channel.close() }
         channels = [:]
     }
@@ -125,8 +105,9 @@ package final class Coordinator {
     private func greet(_ stream: TCPStream) {
         let own = Introduction(purpose: .control, generation: 0, rank: Introduction.coordinatorRank)
         do throws(LoopError) {
-            _ = try HandshakeRunner(stream: stream, handshake: .accepting(secret: secret, own: own)) { [weak self] result in
-                guard let self else { return stream.close() }
+            let handshake = Handshake.accepting(secret: secret, own: own, otherPurposes: [.client])
+            _ = try HandshakeRunner(stream: stream, handshake: handshake) { [weak self] result in
+                guard let self, !isClosed else { return stream.close() }
                 switch result {
                 case .success(let peer): admit(stream, peer)
                 case .failure(let failure): tell(stream.peerAddress, failure.description)
@@ -138,59 +119,53 @@ package final class Coordinator {
     }
 
     private func tell(_ address: String, _ cause: String) {
-        lastRefused = "\(address): \(cause)"
+        receive(.refusedStranger("\(address): \(cause)"))
         let host = address.split(separator: ":").dropLast().joined(separator: ":")
         guard told.count < Coordinator.strangersTold, told.insert(host + cause).inserted else { return }
         happened(.refusedStranger(address: address, cause: cause))
     }
 
     private func admit(_ stream: TCPStream, _ peer: Introduction) {
-        hasMetWorkers = true
         nextConnection += 1
         let connection = nextConnection
-        ranks[connection] = peer.rank
+        let isClient = peer.purpose == .client
+        if !isClient { hasMetWorkers = true }
         channels[connection] = ControlChannel(
             stream: stream,
-            received: { [weak self] _, message in self?.take(message, from: connection) },
-            ended: { [weak self] _, cause in self?.connectionEnded(connection, cause) })
+            received: { [weak self] channel, message in
+                guard let self, !isClosed else { return }
+                if isClient { return answer(message, of: connection, over: channel) }
+                receive(.said(message, connection, provenRank: peer.rank))
+            },
+            ended: { [weak self] _, cause in
+                guard let self, !isClosed else { return }
+                channels[connection] = nil
+                receive(.closed(connection, cause: cause))
+            })
     }
 
-    private func take(_ message: ControlMessage, from connection: Roster.Connection) {
-        switch message {
-        case .join(let worldSize, let member):
-            perform(roster.join(connection, provenRank: ranks[connection] ?? 0, worldSize: worldSize, member: member))
-        case .leave:
-            perform(roster.leave(connection))
-        case .stalled(let waitingFor, let limit):
-            perform(roster.stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit))))
-        case .ring, .refuse, .lost, .over:
-            // Only a coordinator says these; a worker that does is not one of this build.
-            channels[connection]?.close()
-            connectionEnded(connection, "it sent what only a coordinator sends")
-        }
-    }
-
-    private func connectionEnded(_ connection: Roster.Connection, _ cause: String) {
+    /// A client asks once and is answered once.
+    private func answer(_ message: ControlMessage, of connection: Roster.Connection, over channel: ControlChannel) {
         channels[connection] = nil
-        ranks[connection] = nil
-        perform(roster.closed(connection, cause: cause))
+        if case .scale(let workers) = message {
+            let refusal = scale(to: Int(workers))
+            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: "the job is to have \(workers) workers"))
+        } else {
+            channel.send(.refuse(reason: "a client can only ask for a number of workers"))
+        }
+        channel.close()
     }
 
-    private func perform(_ actions: [Roster.Action]) {
-        for action in actions {
+    private func receive(_ event: Roster.Event) {
+        guard !isClosed else { return }
+        for action in roster.receive(event, at: SuspendingClock.now - start) {
             switch action {
-            case .send(let message, let connection):
-                channels[connection]?.send(message)
-            case .close(let connection):
-                channels.removeValue(forKey: connection)?.close()
-            case .formed(let generation):
-                timer?.stop()
-                happened(.formed(generation: generation, ranks: Array(0..<roster.worldSize)))
-            case .judgeStall(let delay):
-                stallTimer.start(after: delay)
-            case .lost(let rank):
-                happened(.lost(rank: Int(rank), cause: "its process ended or closed the connection"))
+            case .send(let message, let connection): channels[connection]?.send(message)
+            case .close(let connection): channels.removeValue(forKey: connection)?.close()
+            case .tell(let event): happened(event)
             }
         }
+        guard !isClosed else { return }
+        timer.start(after: max(.zero, roster.nextDeadline - (SuspendingClock.now - start)))
     }
 }

@@ -2,26 +2,39 @@ import EventLoop
 import Glibc
 import Wire
 
-/// A worker's side of the membership: finds the coordinator, proves itself, joins, and hears who else is in.
+/// A worker's side of the membership: finds the coordinator, proves itself, and speaks with it. What follows from what it hears is
+/// decided elsewhere.
 ///
 /// Confined to the loop's thread; its events come on that thread.
 package final class Member {
     package enum Event {
-        /// The coordinator is there and has proved itself; this host has this address on the way to it. `announce` goes on.
+        /// The coordinator is there and has proved itself; this host has this address on the way to it. `join` goes on.
         case reached(localHost: String)
-        /// The ring of a generation: all members in order of rank, this one among them.
-        case formed(generation: UInt32, members: [MemberAddress])
+        /// The ring of a generation: all members in order of rank, this one among them. `stop`: why the run is to stop.
+        case announced(generation: UInt32, members: [MemberAddress], stop: String?)
+        /// The job is running: prepare, then join again.
+        case toldToPrepare
+        /// This worker is not needed any more. The member is closed.
+        case retired
         /// Another member went without leaving.
         case lost(rank: Int, cause: String)
-        /// No ring will come of this; the member is closed.
+        /// The ring is broken.
+        case interrupted(cause: String)
+        /// The ring is to be formed anew at the next boundary.
+        case wishesReform
+        case claimed(generation: UInt32, section: UInt64, piece: Int?)
+        /// This worker is no member; the member is closed.
         case failed(MembershipError)
-        /// All members have left, or this one has waited long enough for them.
+        /// All members have left, or this one has waited long enough for them. The member is closed.
         case over
     }
 
     private enum Phase {
-        case joining
-        case running
+        case connecting
+        /// Not waiting for anything.
+        case present
+        /// It has joined and waits for the next ring.
+        case joined
         case leaving
         case closed
     }
@@ -31,17 +44,19 @@ package final class Member {
     private let worldSize: Int
     private let coordinator: WorkerEnvironment.CoordinatorAddress
     private let happened: (Event) -> Void
-    private var phase = Phase.joining
+    private var phase = Phase.connecting
     private var connector: Connector?
     private var channel: ControlChannel?
     private var localHost: String?
     private var timer: Timer?
     private let timeLimit: Duration
+    private var generation: UInt32 = 0
 
     /// How long a worker that has left waits for the others to leave too, so that a coordinator in rank 0 is there for all.
     package static let leaveTimeLimit = Duration.seconds(10)
 
-    /// Starts looking for the coordinator.
+    /// Starts looking for the coordinator, for `timeLimit`; a coordinator of which nothing is heard for that long while this worker
+    /// waits for a ring is lost.
     package init(
         loop: Loop, rank: Int, worldSize: Int, coordinator: WorkerEnvironment.CoordinatorAddress, timeLimit: Duration,
         happened: @escaping (Event) -> Void
@@ -53,32 +68,43 @@ package final class Member {
         self.timeLimit = timeLimit
         self.happened = happened
         weak var member: Member?
-        let timer = try Timer(loop: loop) { member?.timeIsUp() }
-        self.timer = timer
+        timer = try Timer(loop: loop) { member?.timeIsUp() }
         connector = try Connector(loop: loop, host: coordinator.host, port: coordinator.port, within: timeLimit) { result in
             member?.connected(result)
         }
         member = self
-        // The coordinator has the same limit and knows who is missing: it speaks first.
-        timer.start(after: timeLimit + .seconds(5))
     }
 
-    /// Joins: this worker takes ring connections on that port of the address that `.reached` named.
-    package func announce(port: UInt16) {
-        guard case .joining = phase, let channel, let localHost else { return }
+    /// Joins the next ring: this worker has stopped the last, and takes connections on that port of the address that `.reached` named.
+    package func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, port: UInt16) {
+        guard case .present = phase, let channel, let localHost else { return }
+        phase = .joined
         let member = MemberAddress(
             rank: UInt32(rank), host: localHost, port: port, hostName: currentHostName(), processID: getpid())
-        channel.send(.join(worldSize: UInt32(worldSize), member: member))
+        channel.send(
+            .join(.init(
+                generation: generation, isOpen: isOpen, isBoundary: isBoundary, worldSize: UInt32(worldSize), member: member)))
+        timer?.start(after: timeLimit)
     }
 
-    /// Says that nothing has come from a rank for the whole time-out. `.lost` follows, with the rank that holds everybody up.
+    /// Says that the ring could not be formed with a rank.
+    package func complain(rank: Int, cause: String) {
+        channel?.send(.complain(rank: UInt32(rank), cause: cause))
+    }
+
+    /// Says that nothing has come from a rank for the whole time-out. What the coordinator makes of it follows.
     package func stalled(waitingFor rank: Int, limit: Duration) {
         channel?.send(.stalled(waitingFor: UInt32(rank), limitMilliseconds: UInt32(clamping: limit.millisecondsRoundedUp)))
     }
 
+    /// Asks for a piece of a section's work. `.claimed` follows.
+    package func claim(generation: UInt32, section: UInt64, count: UInt32) {
+        channel?.send(.claim(generation: generation, section: section, count: count))
+    }
+
     /// Says that this worker's work is done. `.over` follows.
     package func leave() {
-        guard case .running = phase else { return }
+        guard case .present = phase else { return }
         phase = .leaving
         channel?.send(.leave)
         timer?.start(after: Member.leaveTimeLimit)
@@ -103,9 +129,10 @@ package final class Member {
 
     private func timeIsUp() {
         switch phase {
-        case .joining: fail(.tooLate(limit: timeLimit))
+        case .joined:
+            fail(.coordinatorLost(address: address, cause: "nothing was heard of it for \(timeLimit.secondsText)"))
         case .leaving: end()
-        case .running, .closed: break
+        case .connecting, .present, .closed: break
         }
     }
 
@@ -137,7 +164,7 @@ package final class Member {
             _ = try HandshakeRunner(stream: stream, handshake: handshake) { [weak self] result in
                 guard let self, phase != .closed else { return stream.close() }
                 switch result {
-                case .success: join(stream)
+                case .success: reached(over: stream)
                 case .failure(let failure): fail(.noCoordinator(address: address, cause: failure.description))
                 }
             }
@@ -147,7 +174,8 @@ package final class Member {
         }
     }
 
-    private func join(_ stream: TCPStream) {
+    private func reached(over stream: TCPStream) {
+        phase = .present
         localHost = stream.localHost
         channel = ControlChannel(
             stream: stream, received: { [weak self] _, message in self?.take(message) },
@@ -156,28 +184,49 @@ package final class Member {
     }
 
     private func take(_ message: ControlMessage) {
+        guard phase != .closed else { return }
+        // Any word of the coordinator's says that it is there.
+        if case .joined = phase { timer?.start(after: timeLimit) }
         switch message {
-        case .ring(let generation, let members):
-            guard case .joining = phase, members.count == worldSize,
-                members.enumerated().allSatisfy({ $0 == Int($1.rank) })
-            else { return fail(.coordinatorLost(address: address, cause: "it announced a ring that cannot be")) }
-            phase = .running
-            timer?.stop()
-            happened(.formed(generation: generation, members: members))
-        case .refuse(let reason):
-            fail(.refused(reason: reason))
-        case .lost(let rank, let cause):
-            happened(.lost(rank: Int(rank), cause: cause))
-        case .over:
-            end()
-        case .join, .leave, .stalled:
+        case .ring(let generation, let members, let stop): announced(generation, members, stop)
+        case .prepare: answered(.toldToPrepare)
+        case .refuse(let reason): fail(.refused(reason: reason))
+        case .lost(let rank, let cause): happened(.lost(rank: Int(rank), cause: cause))
+        case .interrupt(let cause): happened(.interrupted(cause: cause))
+        case .reform: happened(.wishesReform)
+        case .retire:
+            close()
+            happened(.retired)
+        case .ping: channel?.send(.pong)
+        case .claimed(let generation, let section, let piece):
+            happened(.claimed(generation: generation, section: section, piece: piece.map { Int($0) }))
+        case .over: end()
+        case .join, .leave, .stalled, .pong, .complain, .claim, .scale, .scaled:
             fail(.coordinatorLost(address: address, cause: "it sent what only a worker sends"))
         }
     }
 
+    private func announced(_ generation: UInt32, _ members: [MemberAddress], _ stop: String?) {
+        let isInOrder = zip(members, members.dropFirst()).allSatisfy { $0.rank < $1.rank }
+        guard isInOrder, members.contains(where: { Int($0.rank) == rank }), generation > self.generation else {
+            return fail(.coordinatorLost(address: address, cause: "it announced a ring that cannot be"))
+        }
+        self.generation = generation
+        answered(.announced(generation: generation, members: members, stop: stop))
+    }
+
+    private func answered(_ event: Event) {
+        guard case .joined = phase else {
+            return fail(.coordinatorLost(address: address, cause: "it answered what was not asked"))
+        }
+        phase = .present
+        timer?.stop()
+        happened(event)
+    }
+
     private func channelEnded(_ cause: String) {
         switch phase {
-        case .joining, .running: fail(.coordinatorLost(address: address, cause: cause))
+        case .connecting, .present, .joined: fail(.coordinatorLost(address: address, cause: cause))
         case .leaving: end()
         case .closed: break
         }

@@ -98,7 +98,7 @@ extension Trainer {
         var computed = 0
         var claimed = try ring.claim(of: count)
         while let id = claimed {
-            try ring.startClaim(of: count)
+            ring.startClaim(of: count)
             claimed = nil
             try compute(step, microBatch: id) {
                 do {
