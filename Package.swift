@@ -42,8 +42,8 @@ let package = Package(
         .target(
             name: "Training",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers", "Telemetry",
-                "Tensors",
+                "CTensorKernels", "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers",
+                "Telemetry", "Tensors",
             ]),
         .target(name: "CGuardian"),
         .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Wire"]),
@@ -95,7 +95,7 @@ let package = Package(
                 "sharded.index.json", "sharded1.safetensors", "sharded2.safetensors",
             ].map { .embedInCode("Resources/\($0)") }),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
-        .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
+        .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),

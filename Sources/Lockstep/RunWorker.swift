@@ -8,7 +8,7 @@ import Training
 /// the process with status 0.
 ///
 /// Whatever the body or the join throws becomes one line on standard error, `lockstep: rank 2: ...`, and status 1, or 76 where only
-/// another rank's failure is to blame, which tells a launcher whom to name. This is the one place of the library that prints,
+/// another rank's failure is to blame, which tells a launcher whom to name. A run that stopped on request ends with 75, without a line. This is the one place of the library that prints,
 /// since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
 /// `close()`.
 ///
@@ -29,6 +29,10 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         ring = joined
         try body(joined)
         joined.close()
+    } catch is RunStopped {
+        // All ranks have stopped at the same step.
+        ring?.close()
+        exit(WorkerStatus.stopped)
     } catch is RingDeparture {
         // Sent home, with everything in order.
     } catch {
@@ -70,6 +74,7 @@ private struct Verdict {
         case TrainingError.gradientNotFinite(_, _, let rank, _), TrainingError.lossNotFinite(_, _, let rank),
             TrainingError.ranksDiffer(let rank, _):
             culprit = rank
+        case TrainingError.diverged(_, let ranks, _, _): culprit = ranks.first
         case TrainingError.noWeight: culprit = 0
         case CollectiveError.peerLost(let rank, _, _, _, _):
             culprit = rank

@@ -71,6 +71,12 @@ struct TrainingOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "Keep the newest so many checkpoints.")
     var keepCheckpoints: Int?
 
+    @Option(parsing: .unconditional, help: "Compare the workers' weights and optimizer state every so many steps.")
+    var checkEvery = 100
+
+    @Option(help: "static: workers compute equal shares; dynamic: each takes the next micro-batch when it is free. The result is the same.")
+    var schedule = MicroBatchAssignment.fixed
+
     @Option(help: "Directory for checkpoints.")
     var out: String?
 
@@ -126,6 +132,7 @@ struct TrainingOptions: ParsableArguments {
         try atLeastOne(evalEvery, "--eval-every")
         try atLeastOne(checkpointEvery, "--checkpoint-every")
         try atLeastOne(keepCheckpoints, "--keep-checkpoints")
+        try atLeastOne(checkEvery, "--check-every")
         try atLeastOne(threadsPerWorker, "--threads-per-worker")
         try atLeastOne(decaySteps, "--decay-steps")
         if let warmupSteps, warmupSteps < 0 { throw ValidationError("--warmup-steps is \(warmupSteps), which must be at least 0.") }
@@ -162,6 +169,7 @@ struct TrainingOptions: ParsableArguments {
 }
 
 extension Recipe.ReductionMode: ExpressibleByArgument {}
+extension MicroBatchAssignment: ExpressibleByArgument {}
 
 extension Double {
     /// As people write it: 1 and not 1.0.

@@ -12,6 +12,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case representationsDiffer(step: Int, microBatch: Int)
     /// Ranks were started with different things that must be the same.
     case ranksDiffer(rank: Int, what: String)
+    /// Ranks that had the same state have come to differ: a computer has miscalculated. `ranks` are those that differ from most.
+    case diverged(step: Int, ranks: [Int], tensor: String, sameAtStep: Int)
     /// A checkpoint's tensors are not this model's.
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
@@ -33,6 +35,10 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
                 + "batch, the pass and the model only"
         case .ranksDiffer(let rank, let what):
             "rank \(rank) has \(what) other than rank 0's: start every rank with the same program, flags and data"
+        case .diverged(let step, let ranks, let tensor, let sameAtStep):
+            "after step \(step) \(ranks.count == 1 ? "rank" : "ranks") \(ranks.map(String.init).joined(separator: ", ")) "
+                + "\(ranks.count == 1 ? "has" : "have") another \(tensor) than \(ranks.count == 1 ? "the others" : "one another"), which was the same "
+                + "after step \(sameAtStep): a processor or memory there is faulty; no checkpoint was written since"
         case .otherModel(let path, let difference):
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):

@@ -234,3 +234,9 @@ void tensor_adamw(float *values, const float *gradients, float *first, float *se
 void tensor_sums_of_squares(double *sums, const float *x, size_t n, size_t block);
 /// The largest |x[i]|; NaN if any element is NaN; 0 when n is 0.
 float tensor_max_magnitude(const float *x, size_t n);
+
+// MARK: Digests (Digest.c)
+
+/// 64 bits that depend on every bit of x, its order and length, and on nothing else: the same on every CPU. One changed element always
+/// changes them; other changes go unnoticed with a chance of 2^-32 at most. Not for secrets.
+uint64_t tensor_digest(const float *x, size_t n);
