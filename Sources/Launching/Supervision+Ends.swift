@@ -15,7 +15,7 @@ extension Supervision {
         }
         if !workers[rank].outputIsOpen {
             over(rank)
-        } else if pressure.level == .none, workers[rank].due == nil {
+        } else if pressure.level < .terminate, workers[rank].due == nil {
             workers[rank].due = (.terminate, now + policy.limits.leftovers)
         }
     }

@@ -189,7 +189,8 @@ package struct Supervision: ~Copyable {
 
     private var status: Int32 {
         if hasFailedToStart { return 1 }
-        guard let suspect = culprit.suspect else { return hasAbandoned ? 1 : 0 }
+        // Where all have gone and none has done the work, something is wrong whoever is to blame.
+        guard let suspect = culprit.suspect else { return hasAbandoned || !isClosing ? 1 : 0 }
         if suspect.ending == .exited(status: WorkerStatus.stopped), let request = pressure.request { return 128 + request.rawValue }
         return suspect.ending.status
     }

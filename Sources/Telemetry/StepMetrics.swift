@@ -25,6 +25,8 @@ public struct StepMetrics: Sendable, Equatable {
     public var bytesSent: Int
     /// The number of workers that committed the step.
     public var worldSize: Int
+    /// When the step was committed: seconds since 1970, by this host's clock; nil if that is not known.
+    public var time: Double?
     /// The worker that took longest for a micro-batch, and by how many times the median of all; nil where there is only one.
     public var slowestRank: Int?
     public var slowestScore: Double?
@@ -36,7 +38,7 @@ public struct StepMetrics: Sendable, Equatable {
     public init(
         step: Int, loss: Double, learningRate: Double, gradientNorm: Double, itemsPerSecond: Double,
         stepMilliseconds: Double, computeMilliseconds: Double, exposedReduceMilliseconds: Double,
-        optimizerMilliseconds: Double, bytesSent: Int, worldSize: Int, slowestRank: Int? = nil,
+        optimizerMilliseconds: Double, bytesSent: Int, worldSize: Int, time: Double? = nil, slowestRank: Int? = nil,
         slowestScore: Double? = nil, validationLoss: Double? = nil, validationAccuracy: Double? = nil
     ) {
         self.step = step
@@ -50,6 +52,7 @@ public struct StepMetrics: Sendable, Equatable {
         self.optimizerMilliseconds = optimizerMilliseconds
         self.bytesSent = bytesSent
         self.worldSize = worldSize
+        self.time = time
         self.slowestRank = slowestRank
         self.slowestScore = slowestScore
         self.validationLoss = validationLoss
@@ -75,6 +78,7 @@ public struct StepMetrics: Sendable, Equatable {
             ("bytes_sent", String(bytesSent)),
             ("world_size", String(worldSize)),
         ]
+        if let time { members.append(("time", StepMetrics.number(time))) }
         if let slowestRank { members.append(("slowest_rank", String(slowestRank))) }
         if let slowestScore { members.append(("slowest_score", StepMetrics.number(slowestScore))) }
         if let validationLoss { members.append(("validation_loss", StepMetrics.number(validationLoss))) }

@@ -197,7 +197,7 @@ public final class Trainer<Data: Dataset> {
             itemsPerSecond: Double(items) / clock.total.seconds, stepMilliseconds: clock.total.milliseconds,
             computeMilliseconds: clock[.compute].milliseconds, exposedReduceMilliseconds: clock[.exposedReduce].milliseconds,
             optimizerMilliseconds: clock[.optimizer].milliseconds, bytesSent: Int(bytesSent), worldSize: outcome.worldSize,
-            slowestRank: slowness.slowest.map { ring.members[$0.place] }, slowestScore: slowness.slowest?.score)
+            time: StepClock.secondsSince1970, slowestRank: slowness.slowest.map { ring.members[$0.place] }, slowestScore: slowness.slowest?.score)
     }
 
     /// Forward and backward of one micro-batch. The gradients, of the loss's sum, are in the arena when it returns.
