@@ -24,10 +24,14 @@ final class DataPlane: @unchecked Sendable {
     private var thread: pthread_t?
     private var generation: UInt32 = 0
     private var hostNames: [Int: String] = [:]
-    /// Looking for bytes pays only where every worker of this host has a core to do it on.
-    private var spin = AdaptiveSpin(longest: .zero)
+    private var spin = AdaptiveSpin(longest: DataPlane.longestSpin)
+    /// This host has more workers than cores: who looks for bytes lets others have the core in between.
+    private var isCrowded = false
+    private var looks = 0
 
     private static let longestSpin = Duration.microseconds(100)
+    /// Among looks at the connections, one in so many is a pass of the loop, which has timers and other threads' requests too.
+    private static let looksForAPass = 8
     /// Well within the 100 ms in which the death of a peer is to be told.
     private static let verdictTime = Duration.milliseconds(50)
     /// The coordinator waits a little for all who wait in vain.
@@ -72,7 +76,7 @@ final class DataPlane: @unchecked Sendable {
             self.generation = generation
             for member in members { hostNames[Int(member.rank)] = member.hostName }
             let here = members.count { $0.hostName == members[rank].hostName }
-            if here <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) { spin = AdaptiveSpin(longest: DataPlane.longestSpin) }
+            isCrowded = here > sysconf(Int32(_SC_NPROCESSORS_ONLN))
             formation.form(generation: generation, members: members)
         }
     }
@@ -168,10 +172,13 @@ final class DataPlane: @unchecked Sendable {
         guard time > .zero else { return false }
         let start = ContinuousClock.now
         repeat {
-            if loop.runOnce(waiting: false) {
+            looks &+= 1
+            let isPass = looks % DataPlane.looksForAPass == 0
+            if isPass ? loop.runOnce(waiting: false) : connections?.receive() ?? false {
                 spin.looked(found: true)
                 return true
             }
+            if isCrowded { sched_yield() }
         } while ContinuousClock.now - start < time
         spin.looked(found: false)
         return false
@@ -228,10 +235,7 @@ final class DataPlane: @unchecked Sendable {
         case .success(let streams):
             do {
                 connections = try RingConnections(
-                    left: streams.left, right: streams.right, partners: streams.partners.map { (neighbour($0.rank), $0.stream) },
-                    leftNeighbour: neighbour((rank + worldSize - 1) % worldSize),
-                    rightNeighbour: neighbour((rank + 1) % worldSize), rank: rank, worldSize: worldSize,
-                    generation: generation, timeout: timeout,
+                    streams, rank: rank, worldSize: worldSize, generation: generation, timeout: timeout, neighbour: neighbour,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
                 shared.notify(.computeThread) { $0.isFormed = true }
@@ -241,12 +245,12 @@ final class DataPlane: @unchecked Sendable {
         }
     }
 
-    private func neighbour(_ rank: Int) -> RingConnections.Neighbour {
-        RingConnections.Neighbour(rank: rank, host: hostNames[rank] ?? "?")
+    private func neighbour(_ rank: Int) -> Neighbour {
+        Neighbour(rank: rank, host: hostNames[rank] ?? "?")
     }
 
     private func completed(through sequence: UInt64) {
-        let bytes = connections?.ring.bytesSent ?? 0
+        let bytes = connections?.bytesSent ?? 0
         shared.notify(.computeThread) {
             $0.completed = sequence
             $0.bytesSent = bytes

@@ -7,7 +7,7 @@ struct RingShared {
         case ringThread
     }
 
-    typealias Operation = RingProtocol<RingConnections>.Operation
+    typealias Operation = CollectiveOperation
 
     var driver = Driver.nobody
     /// Operations wait for the ring's thread, because the compute thread has gone on to compute.
@@ -26,7 +26,7 @@ struct RingShared {
     var bytesSent: UInt64 = 0
 
     /// The operations that were submitted and not taken: a circle with room for all that may be under way.
-    private var queue = [Operation?](repeating: nil, count: RingProtocol<RingConnections>.operationsUnderWay)
+    private var queue = [Operation?](repeating: nil, count: CollectiveOperation.mostUnderWay)
 
     var hasRoom: Bool { submitted - completed < UInt64(queue.count) }
 
