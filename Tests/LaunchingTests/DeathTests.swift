@@ -78,7 +78,7 @@ private func lost(
     _ = supervision.end(1, killed, at: .seconds(2))
     _ = supervision.receive(.formed(ranks: [2]), at: .seconds(2))
     let actions = supervision.end(2, .killed(by: .terminate), at: .seconds(3))
-    #expect(actions == [.blame(rank: 2, .killed(by: .terminate)), .finish(status: 143)])
+    #expect(actions.suffix(2) == [.blame(rank: 2, .killed(by: .terminate)), .finish(status: 143)])
 }
 
 /// Nobody would be there to give it the state.
