@@ -20,7 +20,7 @@ final class ElasticJob {
 
     init(
         workers count: Int, steps: Int, elements: Int, stepMicroseconds: Int = 0,
-        configure: (inout Coordinator.Configuration) -> Void = { _ in }, deaths: [Int: String] = [:]
+        deaths: [Int: String] = [:], configure: (inout Coordinator.Configuration) -> Void = { _ in }
     ) throws {
         self.steps = steps
         self.elements = elements
