@@ -99,7 +99,7 @@ let package = Package(
         .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
+        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -44,6 +44,9 @@ extension Supervision {
         case .consequence where ending == .exited(status: WorkerStatus.peerLost) && hasRing && policy.survivesDeaths && pressure.level < .terminate:
             workers[rank].sequel = .judgement(at: now + policy.limits.judgement)
         case let blame:
+            if blame == .crashed, hasRing, policy.survivesDeaths {
+                actions.append(.lost(Loss(rank: rank, ending: ending, wasFenced: worker.isFenced, remaining: 0, outlook: .nobodyLeft)))
+            }
             failed(rank, blame, at: now, &actions)
         }
     }
