@@ -73,7 +73,8 @@ let package = Package(
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
             name: "Probe",
-            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "Wire"], path: "Tests/Probe"),
+            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "TestSupport", "Wire"],
+            path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
@@ -98,7 +99,7 @@ let package = Package(
         .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
+        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals"]),
     ],
     swiftLanguageModes: [.v6]
 )

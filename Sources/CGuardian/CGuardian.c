@@ -42,11 +42,28 @@ static void keep_only(int channel, int lock) {
     for (rlim_t descriptor = first; descriptor < end; descriptor++) close((int)descriptor);
 }
 
+// A group's first process that waits to be reaped, by whoever that is now, is as good as gone; kill(2) does not tell.
+static int is_zombie(pid_t pid) {
+    char path[32] = "/proc/", digits[12], stat[512];
+    int length = 0, end = 6;
+    for (pid_t rest = pid; rest > 0; rest /= 10) digits[length++] = (char)('0' + rest % 10);
+    while (length > 0) path[end++] = digits[--length];
+    for (const char *rest = "/stat"; *rest != 0; rest++) path[end++] = *rest;
+    path[end] = 0;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 1;
+    ssize_t count = read(file, stat, sizeof stat);
+    close(file);
+    // The state stands behind the name, which may hold anything.
+    while (count > 2 && stat[count - 3] != ')') count--;
+    return count > 2 && (stat[count - 1] == 'Z' || stat[count - 1] == 'X');
+}
+
 // Whoever finds the lock free may rely on it that nobody is left.
 static void wait_until_gone(void) {
     for (int round = 0; round < 200; round++) {
         int left = 0;
-        for (int i = 0; i < group_count; i++) left += kill(-groups[i], 0) == 0;
+        for (int i = 0; i < group_count; i++) left += kill(-groups[i], 0) == 0 && !is_zombie(groups[i]);
         if (left == 0) return;
         poll(NULL, 0, 5);
     }

@@ -25,6 +25,8 @@ final class HostRun {
     /// Set when output is waited for no longer.
     private var abandonsOutput = false
     private var hasBeenAsked = false
+    /// Processes whose deaths people know of.
+    private var lossesTold: Set<Int32> = []
     let relay: Relay
 
     let job: JobDirectory?
@@ -168,6 +170,7 @@ final class HostRun {
         let text = LaunchReport.loss(
             loss, name: crew.name(loss.rank), after: worker.endedAfter, maxRestarts: configuration.policy.maxRestarts)
         if let text { say(text) }
+        lossesTold.insert(worker.pid)
     }
 
     private func announce(_ signal: Signal, _ reason: Supervision.Reason) {
@@ -187,8 +190,11 @@ final class HostRun {
             rank: worker.rank, pid: worker.pid, ending: worker.ending!, after: worker.endedAfter, lastLines: worker.lastLines,
             logPath: logs?.path(rank: worker.rank))
         self.failure = failure
-        // Without marks there is one program on the terminal, whose last lines stand just above; and with one worker there is nothing to add.
-        if !configuration.marksOutput, crew.count == 1, case .exited = worker.ending! { return }
+        if !configuration.marksOutput {
+            // There is one program on the terminal, whose last lines stand just above. With one worker there is nothing to add to them, and a
+            // death has been told of already.
+            if case .exited = worker.ending! { if crew.count == 1 { return } } else if lossesTold.contains(worker.pid) { return }
+        }
         say(configuration.marksOutput ? failure.description : failure.summary)
     }
 

@@ -1,6 +1,7 @@
 import Checkpoints
 import EventLoop
 import Glibc
+import Membership
 import Wire
 
 /// The directory of a job while it runs: `job.json`, `job.secret`, and `job.lock`, which one launcher at a time holds locked.
@@ -27,7 +28,7 @@ package final class JobDirectory {
         let descriptor = open("\(path)/\(JobDirectory.lockFile)", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
         guard descriptor >= 0 else { throw .jobDirectory(path: path, cause: SystemCode(errno: errno).description) }
         lock = descriptor
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        guard JobDirectory.take(descriptor, path) else {
             let code = errno
             Glibc.close(descriptor)
             // A file system that cannot lock cannot protect either; that is no reason not to train.
@@ -37,6 +38,20 @@ package final class JobDirectory {
     }
 
     deinit { Glibc.close(lock) }
+
+    /// Takes the lock; waits a little where the launcher that had it is dead, and its guardian about to follow. Leaves errno.
+    private static func take(_ descriptor: Int32, _ path: String) -> Bool {
+        let deadline = ContinuousClock.now + .seconds(3)
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            let code = errno
+            guard code == EWOULDBLOCK, let record = read(path), !record.launcherIsAlive, ContinuousClock.now < deadline else {
+                errno = code
+                return false
+            }
+            usleep(10_000)
+        }
+        return true
+    }
 
     /// Shows the job as it is now: the file is always whole. What cannot be written is nobody's concern while training goes on.
     @discardableResult
@@ -94,11 +109,20 @@ extension JobDirectory {
         return try? Secret(hexadecimal: String(text.prefix { $0 != "\n" }))
     }
 
-    /// Whether a launcher, or the guardian that it has left behind, is at work on a directory.
-    package static func isLocked(_ path: String) -> Bool {
+    /// Whether a launcher is at work on a directory, whose record this is.
+    package static func isRunning(_ path: String, _ record: JobRecord) -> Bool {
+        record.launcherIsAlive && isLocked(path)
+    }
+
+    private static func isLocked(_ path: String) -> Bool {
         let descriptor = open("\(path)/\(lockFile)", O_RDWR | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         defer { Glibc.close(descriptor) }
         return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
     }
+}
+
+extension JobRecord {
+    /// False where it is certain that the launcher is gone; a process of another host may be there.
+    fileprivate var launcherIsAlive: Bool { host != currentHostName() || kill(pid, 0) == 0 || errno != ESRCH }
 }

@@ -17,6 +17,8 @@ enum LaunchReport {
             // Who was to go anyway, or came when all was done, did what it could.
             guard case .killed = loss.ending else { return nil }
             return text
+        case .nobodyLeft:
+            return text + "; no worker is left"
         case .restart(let delay, let number):
             text += goOn(loss.remaining)
             text += delay == .zero ? "; it is started again" : "; it is started again in \(delay.secondsText)"

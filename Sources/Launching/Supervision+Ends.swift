@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import Membership
 
 /// What a worker's end means for itself and for the others.
@@ -35,7 +36,7 @@ extension Supervision {
             if pressure.isObedience(ending, toldUpTo: worker.told.level) { return accuse(rank, .obeyed, at: now) }
         }
         switch verdict(on: rank, ending, at: now) {
-        case .crashed where worker.hasLeft || othersCanGoOn(without: rank):
+        case .crashed where worker.hasLeft || othersCanGoOn(without: rank) || isClosing && hasRing && policy.survivesDeaths && !ending.isFault:
             died(rank, .crashed, at: now, &actions)
         case .failed where hasRing && !worker.isMember && othersCanGoOn(without: rank):
             // A newcomer that fails takes nobody with it.
@@ -43,6 +44,9 @@ extension Supervision {
         case .consequence where ending == .exited(status: WorkerStatus.peerLost) && hasRing && policy.survivesDeaths && pressure.level < .terminate:
             workers[rank].sequel = .judgement(at: now + policy.limits.judgement)
         case let blame:
+            if blame == .crashed, hasRing, policy.survivesDeaths {
+                actions.append(.lost(Loss(rank: rank, ending: ending, wasFenced: worker.isFenced, remaining: 0, outlook: .nobodyLeft)))
+            }
             failed(rank, blame, at: now, &actions)
         }
     }
@@ -133,5 +137,12 @@ extension Supervision {
     mutating func close() {
         isClosing = true
         for rank in workers.indices where workers[rank].isToBeStarted { workers[rank].sequel = nil }
+    }
+}
+
+extension ChildProcess.Ending {
+    /// Whether the program was killed for something that it did itself, and not from outside.
+    fileprivate var isFault: Bool {
+        [SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS].contains { self == .killed(by: Signal($0)) }
     }
 }

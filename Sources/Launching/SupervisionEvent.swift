@@ -82,6 +82,8 @@ extension Supervision {
         case noRestartsLeft
         /// It is not needed any more: it was to go, or all are.
         case unneeded
+        /// It was the last that had what the job had come to.
+        case nobodyLeft
     }
 
     /// What is tolerated.

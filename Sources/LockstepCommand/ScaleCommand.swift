@@ -53,7 +53,7 @@ struct StatusCommand: ParsableCommand {
 
     func run() throws {
         guard let record = JobDirectory.read(out) else { throw RunningJob.missing(out) }
-        let isRunning = JobDirectory.isLocked(out)
+        let isRunning = JobDirectory.isRunning(out, record)
         let state = isRunning ? "running" : record.status.map { "ended with status \($0)" } ?? "killed"
         printOutput("\(state): launcher \(record.pid) on \(record.host), coordinator \(record.coordinator), generation \(record.generation)")
         for worker in record.workers {
@@ -75,7 +75,7 @@ private struct RunningJob {
         guard record.host == currentHostName() else {
             throw UsageError("the job in \(directory) runs on \(record.host): call this there")
         }
-        guard JobDirectory.isLocked(directory) else {
+        guard JobDirectory.isRunning(directory, record) else {
             throw UsageError("the job in \(directory) has ended: its launcher (pid \(record.pid)) was killed; start it again with --resume")
         }
         guard let secret = JobDirectory.readSecret(directory) else {

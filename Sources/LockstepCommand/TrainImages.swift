@@ -18,7 +18,7 @@ struct TrainDigits: ParsableCommand {
     }
 
     func run() throws {
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
+        try asTrainer(options) { ring in
             let digits = Digits()
             let network = try model.network(digits.training, usual: .mlp, hidden: [256], dropout: Self.defaults.dropout, options: options)
             try ImageTask(name: "digits", training: digits.training, test: digits.test, model: network)
@@ -48,7 +48,7 @@ struct TrainMNIST: ParsableCommand {
     }
 
     func run() throws {
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
+        try asTrainer(options) { ring in
             let mnist = try ring.together("reading the data") { try MNIST(directory: data) }
             let network = try model.network(mnist.training, usual: .mlp, hidden: [512, 512], dropout: Self.defaults.dropout, options: options)
             try ImageTask(name: "mnist", training: mnist.training, test: mnist.test, model: network)
@@ -79,7 +79,7 @@ struct TrainCIFAR10: ParsableCommand {
     }
 
     func run() throws {
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
+        try asTrainer(options) { ring in
             let cifar = try ring.together("reading the data") { try CIFAR10(directory: data) }
             let network = try model.network(cifar.training, usual: .resnet, hidden: [512, 512], dropout: Self.defaults.dropout, options: options)
             try ImageTask(name: "cifar10", training: cifar.training, test: cifar.test, model: network)

@@ -78,7 +78,7 @@ private func lost(
     _ = supervision.end(1, killed, at: .seconds(2))
     _ = supervision.receive(.formed(ranks: [2]), at: .seconds(2))
     let actions = supervision.end(2, .killed(by: .terminate), at: .seconds(3))
-    #expect(actions == [.blame(rank: 2, .killed(by: .terminate)), .finish(status: 143)])
+    #expect(actions.suffix(2) == [.blame(rank: 2, .killed(by: .terminate)), .finish(status: 143)])
 }
 
 /// Nobody would be there to give it the state.
@@ -86,7 +86,7 @@ private func lost(
     var supervision = three(maxRestarts: 9)
     for rank in 0..<2 { _ = supervision.receive(.exited(rank: rank, killed), at: .seconds(1)) }
     let actions = supervision.receive(.exited(rank: 2, killed), at: .seconds(1))
-    #expect(actions.first == .announce(.terminate, .failure))
+    #expect(actions[0] == lost(2, remaining: 0, .nobodyLeft) && actions[1] == .announce(.terminate, .failure))
     #expect(actions.allSatisfy { if case .start = $0 { false } else { true } })
     var last: [Supervision.Action] = []
     for rank in 0..<3 { last = supervision.receive(.outputEnded(rank: rank), at: .seconds(1)) }
