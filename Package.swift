@@ -73,7 +73,8 @@ let package = Package(
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
             name: "Probe",
-            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "Wire"], path: "Tests/Probe"),
+            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "TestSupport", "Wire"],
+            path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),

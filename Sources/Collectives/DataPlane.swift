@@ -24,10 +24,14 @@ final class DataPlane: @unchecked Sendable {
     /// By place.
     private var members: [MemberAddress] = []
     private var place = 0
-    /// Looking for bytes pays only where every worker of this host has a core to do it on.
-    private var spin = AdaptiveSpin(longest: .zero)
+    private var spin = AdaptiveSpin(longest: DataPlane.longestSpin)
+    /// This host has more workers than cores: who looks for bytes lets others have the core in between.
+    private var isCrowded = false
+    private var looks = 0
 
     private static let longestSpin = Duration.microseconds(100)
+    /// Among looks at the connections, one in so many is a pass of the loop, which has timers and other threads' requests too.
+    private static let looksForAPass = 8
     /// The coordinator waits a little for all who wait in vain.
     private static let stallVerdictTime = Duration.seconds(3)
 
@@ -70,7 +74,7 @@ final class DataPlane: @unchecked Sendable {
         self.members = members
         self.place = place
         let here = members.count { $0.hostName == members[place].hostName }
-        if here <= sysconf(Int32(_SC_NPROCESSORS_ONLN)) { spin = AdaptiveSpin(longest: DataPlane.longestSpin) }
+        isCrowded = here > sysconf(Int32(_SC_NPROCESSORS_ONLN))
         loop.claim()
         formation.form(generation: generation, members: members, place: place, within: limit)
         drive { $0.isFormed }
@@ -165,10 +169,13 @@ final class DataPlane: @unchecked Sendable {
         guard time > .zero else { return false }
         let start = ContinuousClock.now
         repeat {
-            if loop.runOnce(waiting: false) {
+            looks &+= 1
+            let isPass = looks % DataPlane.looksForAPass == 0
+            if isPass ? loop.runOnce(waiting: false) : connections?.receive() ?? false {
                 spin.looked(found: true)
                 return true
             }
+            if isCrowded { sched_yield() }
         } while ContinuousClock.now - start < time
         spin.looked(found: false)
         return false
@@ -225,10 +232,7 @@ final class DataPlane: @unchecked Sendable {
         case .success(let streams):
             do {
                 connections = try RingConnections(
-                    left: streams.left, right: streams.right, partners: streams.partners.map { (neighbour($0.place), $0.stream) },
-                    leftNeighbour: neighbour((place + members.count - 1) % members.count),
-                    rightNeighbour: neighbour((place + 1) % members.count), rank: place, worldSize: members.count,
-                    generation: generation, timeout: timeout,
+                    streams, rank: place, worldSize: members.count, generation: generation, timeout: timeout, neighbour: neighbour,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
                 shared.notify(.computeThread) { $0.isFormed = true }
@@ -239,12 +243,12 @@ final class DataPlane: @unchecked Sendable {
     }
 
     /// The connections know members by their places; their errors get the ranks in `named`.
-    private func neighbour(_ place: Int) -> RingConnections.Neighbour {
-        RingConnections.Neighbour(rank: place, host: members[place].hostName)
+    private func neighbour(_ place: Int) -> Neighbour {
+        Neighbour(rank: place, host: members[place].hostName)
     }
 
     private func completed(through sequence: UInt64) {
-        let bytes = connections?.ring.bytesSent ?? 0
+        let bytes = connections?.bytesSent ?? 0
         shared.notify(.computeThread) {
             $0.completed = sequence
             $0.bytesSent = bytes

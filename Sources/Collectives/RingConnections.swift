@@ -1,199 +1,169 @@
 import EventLoop
 import Wire
 
-/// The two connections of a rank's place in the ring, and the protocol between them: bytes in from the left neighbour, straight
-/// to where they belong; bytes out to the right one, straight from where they are.
+/// A rank's connections with others, and the protocols over them: the ring for what is long, exchanges for what is short.
 ///
-/// Owns both streams. Confined to the loop's thread.
-final class RingConnections: RingLink, StreamReceiver {
-    /// A neighbour, as errors name it.
-    struct Neighbour {
-        var rank: Int
-        var host: String
-    }
-
-    private(set) var ring: RingProtocol<RingConnections>!
-    private let left: TCPStream
-    private let right: TCPStream
-    private let partners: [(Neighbour, TCPStream)]
-    private let leftNeighbour: Neighbour
-    private let rightNeighbour: Neighbour
+/// Owns the connections. Confined to the loop's thread.
+final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
+    private var ring: RingProtocol<RingConnections>!
+    private var exchange: ExchangeProtocol<RingConnections>!
+    private var order = OperationOrder()
+    private let worldSize: Int
+    private var left: FrameConnection!
+    private var right: FrameConnection!
+    /// In the order of `ExchangePlan.partners`.
+    private var partners: [FrameConnection] = []
+    /// The partners that are the target and the origin of each round.
+    private var targets: [FrameConnection] = []
+    private var origins: [FrameConnection] = []
     private let completedThrough: (UInt64) -> Void
     private let failed: (CollectiveError) -> Void
     private var hasEnded = false
-
-    /// Headers arrive here, and with them the beginning of their payload: a small message costs one read.
-    private let inbox = UnsafeMutableRawBufferPointer.allocate(byteCount: RingConnections.inboxBytes, alignment: 64)
-    private var inboxStart = 0
-    private var inboxEnd = 0
-    /// The rest of the payload that is arriving; empty while a header is awaited.
-    private var payload = UnsafeMutableRawBufferPointer(start: nil, count: 0)
-    private static let inboxBytes = FrameHeader.byteCount + 1024
 
     private var watch: Timer?
     private let timeout: Duration
     private var lastSeen: (bytes: UInt64, at: ContinuousClock.Instant) = (0, .now)
 
+    /// A header and the beginning of its payload, which is copied where it is part of a long one.
+    private static let ringInboxBytes = 1024 + FrameHeader.byteCount
+    private static let partnerInboxBytes = 4096 + 2 * FrameHeader.byteCount
+
+    /// Takes the streams over. `neighbour` says who a rank is.
     init(
-        left: TCPStream, right: TCPStream, partners: [(Neighbour, TCPStream)], leftNeighbour: Neighbour,
-        rightNeighbour: Neighbour, rank: Int, worldSize: Int, generation: UInt32, timeout: Duration, completedThrough: @escaping (UInt64) -> Void,
-        failed: @escaping (CollectiveError) -> Void
+        _ streams: RingFormation.Streams, rank: Int, worldSize: Int, generation: UInt32, timeout: Duration,
+        neighbour: (Int) -> Neighbour, completedThrough: @escaping (UInt64) -> Void, failed: @escaping (CollectiveError) -> Void
     ) throws(LoopError) {
-        self.left = left
-        self.right = right
-        self.partners = partners
-        self.leftNeighbour = leftNeighbour
-        self.rightNeighbour = rightNeighbour
+        self.worldSize = worldSize
         self.timeout = timeout
         self.completedThrough = completedThrough
         self.failed = failed
         ring = RingProtocol(rank: rank, worldSize: worldSize, generation: generation, link: self)
-        let watch = try Timer(loop: left.loop) { [weak self] in self?.lookForProgress() }
+        exchange = ExchangeProtocol(rank: rank, worldSize: worldSize, generation: generation, link: self)
+        let watch = try Timer(loop: streams.left.loop) { [weak self] in self?.lookForProgress() }
         watch.start(every: min(timeout / 8, .seconds(1)))
         self.watch = watch
-        left.receiver = self
-        right.receiver = self
-        left.startReading()
+        func connection(_ stream: TCPStream, _ rank: Int, isRing: Bool) throws(LoopError) -> FrameConnection {
+            FrameConnection(
+                try DataSocket(taking: stream), peer: neighbour(rank), generation: generation,
+                payloadLimit: isRing ? ring.slotBytes : exchange.payloadLimit,
+                inboxBytes: isRing ? RingConnections.ringInboxBytes : RingConnections.partnerInboxBytes,
+                sendsAtOnce: isRing ? ring.mostSends : exchange.mostSends, receiver: self)
+        }
+        left = try connection(streams.left, (rank + worldSize - 1) % worldSize, isRing: true)
         // The right neighbour sends nothing; reading from it is how its end is noticed while nothing is sent to it.
-        right.startReading()
+        right = try connection(streams.right, (rank + 1) % worldSize, isRing: true)
+        for (rank, stream) in streams.partners { partners.append(try connection(stream, rank, isRing: false)) }
+        let plan = exchange.plan
+        func partner(_ rank: Int) -> FrameConnection { partners.first { $0.peer.rank == rank }! }
+        targets = (0..<plan.rounds).map { partner(plan.target($0)) }
+        origins = (0..<plan.rounds).map { partner(plan.origin($0)) }
     }
 
-    deinit {
-        inbox.deallocate()
-        scrap.deallocate()
-    }
+    private var all: [FrameConnection] { [left, right] + partners }
 
-    func submit(_ operation: RingProtocol<RingConnections>.Operation) {
+    /// Payload bytes that this rank has sent.
+    var bytesSent: UInt64 { ring.bytesSent + exchange.bytesSent }
+    private var bytesMoved: UInt64 { bytesSent + ring.bytesReceived + exchange.bytesReceived }
+
+    func submit(_ operation: CollectiveOperation) {
         guard !hasEnded else { return }
-        if !ring.isBusy { lastSeen.at = .now }
-        attempt { () throws(CollectiveError) in try ring.submit(operation) }
+        if !order.isBusy { lastSeen.at = .now }
+        let sequence = order.submit()
+        attempt { () throws(CollectiveError) in
+            if ExchangeProtocol<RingConnections>.isFor(operation, worldSize: worldSize) {
+                try ring.passed(operation, sequence: sequence)
+                try exchange.submit(operation, sequence: sequence)
+            } else {
+                try exchange.passed(operation, sequence: sequence)
+                try ring.submit(operation, sequence: sequence)
+            }
+        }
     }
 
-    /// Closes both connections; operations under way never end.
+    /// Receives what has come for the operations under way, without the loop. Whether anything had.
+    func receive() -> Bool {
+        guard !hasEnded else { return true }
+        var isAny = false
+        if exchange.isBusy {
+            for round in origins.indices where exchange.awaits(round: round) { isAny = origins[round].receive() || isAny }
+        }
+        if !hasEnded, ring.isBusy { isAny = left.receive() || isAny }
+        return isAny
+    }
+
+    /// Closes all connections; operations under way never end.
     func close() {
         guard !hasEnded else { return }
         hasEnded = true
         watch?.close()
-        left.close()
-        right.close()
-        for (_, stream) in partners { stream.close() }
+        for connection in all { connection.close() }
     }
 
-    // MARK: RingLink
+    // MARK: RingLink, ExchangeLink
 
     func send(header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool {
-        right.write(header: header, body: body, token: UInt64(token)) == .done
+        right.send(header: header, body: body, token: token)
     }
 
     func resume() {
-        guard !hasEnded else { return }
-        attempt { () throws(CollectiveError) in try takeInbox() }
-        if !hasEnded, !isPaused { left.startReading() }
+        left.resume()
     }
 
-    func completed(through sequence: UInt64) {
-        completedThrough(sequence)
+    func send(round: Int, header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool {
+        targets[round].send(header: header, body: body, token: token)
     }
 
-    // MARK: StreamReceiver
-
-    func nextBuffer(_ stream: TCPStream) -> UnsafeMutableRawBufferPointer {
-        if stream === right { return scrap }
-        if !payload.isEmpty { return payload }
-        return UnsafeMutableRawBufferPointer(rebasing: inbox[inboxEnd...])
+    func resume(round: Int) {
+        origins[round].resume()
     }
 
-    func received(_ stream: TCPStream, count: Int) {
-        guard !hasEnded else { return }
-        guard stream === left else {
-            return fail(.protocolViolation(rank: rightNeighbour.rank, fault: "\(count) bytes against the ring's direction"))
+    func completed(_ sequence: UInt64) {
+        if order.end(sequence) { completedThrough(order.completed) }
+    }
+
+    // MARK: FrameReceiver
+
+    func landing(_ connection: FrameConnection, for header: FrameHeader) throws(CollectiveError) -> Landing {
+        if connection === left { return try ring.landing(for: header) }
+        guard let round = round(of: connection) else {
+            throw .protocolViolation(rank: connection.peer.rank, fault: "a frame against the direction of the connection")
         }
-        if payload.isEmpty {
-            inboxEnd += count
-        } else {
-            payload = UnsafeMutableRawBufferPointer(rebasing: payload[count...])
-            guard payload.isEmpty else { return }
-            attempt { () throws(CollectiveError) in try ring.landed() }
-        }
-        attempt { () throws(CollectiveError) in try takeInbox() }
+        return try exchange.landing(for: header, round: round)
     }
 
-    func ended(_ stream: TCPStream, error: LoopError?) {
-        let neighbour = stream === left ? leftNeighbour : rightNeighbour
-        lose(neighbour, error?.description ?? "its process ended or closed the connection")
+    func landed(_ connection: FrameConnection) throws(CollectiveError) {
+        if connection === left { return try ring.landed() }
+        try exchange.landed(round: round(of: connection)!)
     }
 
-    func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
-        guard !hasEnded else { return }
-        if let error { return lose(rightNeighbour, error.description) }
-        attempt { () throws(CollectiveError) in try ring.wrote(token: Int(token)) }
+    func wrote(_ connection: FrameConnection, token: Int) throws(CollectiveError) {
+        if connection === right { return try ring.wrote(token: token) }
+        try exchange.wrote(token: token)
     }
 
-    // MARK: Receiving
-
-    private var isPaused = false
-    /// Where unexpected bytes from the right land.
-    private let scrap = UnsafeMutableRawBufferPointer.allocate(byteCount: 64, alignment: 8)
-
-    /// Takes headers, and what came with them, until the inbox is used up, a payload is incomplete or the ring cannot take more.
-    private func takeInbox() throws(CollectiveError) {
-        isPaused = false
-        while payload.isEmpty, inboxEnd - inboxStart >= FrameHeader.byteCount {
-            let header = try decodeHeader()
-            guard inboxEnd - inboxStart >= header.headBytes else { break }
-            switch try ring.landing(for: header) {
-            case .pause:
-                isPaused = true
-                left.stopReading()
-                return
-            case .at(let memory):
-                inboxStart += header.headBytes
-                let here = min(inboxEnd - inboxStart, memory.count)
-                memory.copyMemory(from: UnsafeRawBufferPointer(rebasing: inbox[inboxStart..<(inboxStart + here)]))
-                inboxStart += here
-                payload = UnsafeMutableRawBufferPointer(rebasing: memory[here...])
-                if payload.isEmpty { try ring.landed() }
-            }
-        }
-        keepRest()
+    func failed(_ connection: FrameConnection, _ error: CollectiveError) {
+        fail(error)
     }
 
-    /// Moves an incomplete header to the front, where the next read continues it.
-    private func keepRest() {
-        let rest = inboxEnd - inboxStart
-        if rest > 0, inboxStart > 0 {
-            inbox.copyMemory(from: UnsafeRawBufferPointer(rebasing: inbox[inboxStart..<inboxEnd]))
-        }
-        inboxStart = 0
-        inboxEnd = rest
+    func lost(_ connection: FrameConnection, cause: String) {
+        fail(
+            .peerLost(
+                rank: connection.peer.rank, host: connection.peer.host, operation: order.completed, bytesMoved: bytesMoved,
+                cause: cause))
     }
 
-    private func decodeHeader() throws(CollectiveError) -> FrameHeader {
-        do throws(WireError) {
-            // SAFETY: the caller checked that a whole header stands at inboxStart.
-            return try FrameHeader(
-                decoding: inbox.baseAddress! + inboxStart, generation: ring.generation, payloadLimit: ring.slotBytes)
-        } catch {
-            throw .protocolViolation(rank: leftNeighbour.rank, fault: error.description)
-        }
+    private func round(of connection: FrameConnection) -> Int? {
+        origins.firstIndex { $0 === connection }
     }
 
     // MARK: Failing
 
     private func attempt(_ body: () throws(CollectiveError) -> Void) {
-        guard !hasEnded else { return }
         do throws(CollectiveError) {
             try body()
         } catch {
             fail(error)
         }
-    }
-
-    private func lose(_ neighbour: Neighbour, _ cause: String) {
-        fail(
-            .peerLost(
-                rank: neighbour.rank, host: neighbour.host, operation: ring.completed,
-                bytesMoved: ring.bytesReceived + ring.bytesSent, cause: cause))
     }
 
     private func fail(_ error: CollectiveError) {
@@ -203,18 +173,19 @@ final class RingConnections: RingLink, StreamReceiver {
     }
 
     private func lookForProgress() {
-        let bytes = ring.bytesReceived + ring.bytesSent
+        let bytes = bytesMoved
         let now = ContinuousClock.now
-        guard ring.isBusy, bytes == lastSeen.bytes else {
+        guard order.isBusy, bytes == lastSeen.bytes else {
             lastSeen = (bytes, now)
             return
         }
         guard now - lastSeen.at >= timeout, !hasEnded else { return }
         // The connections stay open: who waits for this rank must not take it for the one that holds everybody up.
         watch?.stop()
+        let awaited = exchange.awaitedRank(sequence: order.completed).flatMap { rank in partners.first { $0.peer.rank == rank }?.peer } ?? left.peer
         failed(
             .noProgress(
-                rank: ring.rank, waitingFor: leftNeighbour.rank, host: leftNeighbour.host, operation: ring.completed,
+                rank: exchange.plan.rank, waitingFor: awaited.rank, host: awaited.host, operation: order.completed,
                 bytesMoved: bytes, limit: now - lastSeen.at))
     }
 }

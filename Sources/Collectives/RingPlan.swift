@@ -7,9 +7,6 @@
 ///     chunk sent      (rank - h - 1) mod n
 ///     chunk received  (rank - h - 2) mod n
 ///
-/// Short all-reduces are exchanges instead: in hops 0 ..< n - 1 every rank's elements go round as they are, and every rank adds them up in
-/// the order of the ranks. That is half as many hops, and more bytes.
-///
 /// A pattern takes all of these hops or one half of them, and a broadcast is an all-gather in which one rank's chunk is everything.
 /// Hops 0 ..< n - 1 are the reduce-scatter: what is received is added to the rank's own and goes on at the next hop; at hop n - 2
 /// rank r receives chunk r, adds its own and has the sum. Hops n - 1 ..< 2 (n - 1) are the all-gather: the sums go round.
@@ -24,8 +21,6 @@ package struct RingPlan: Equatable, Sendable {
     /// What the operation is for.
     package enum Pattern: Equatable, Sendable {
         case allReduce
-        /// The same for few elements.
-        case exchange
         /// Rank r ends with the sum of chunk r.
         case reduceScatter
         /// Rank r begins with chunk r, and ends with all.
@@ -49,7 +44,7 @@ package struct RingPlan: Equatable, Sendable {
     package var hops: Range<Int> {
         switch pattern {
         case .allReduce: 0..<(2 * (worldSize - 1))
-        case .reduceScatter, .exchange: 0..<firstGatherHop
+        case .reduceScatter: 0..<firstGatherHop
         case .allGather, .broadcast: firstGatherHop..<(2 * (worldSize - 1))
         }
     }
@@ -60,7 +55,6 @@ package struct RingPlan: Equatable, Sendable {
     package func chunk(_ index: Int) -> Range<Int> {
         switch pattern {
         case .broadcast(let root): return index == root ? 0..<count : 0..<0
-        case .exchange: return 0..<count
         case .allReduce, .reduceScatter, .allGather: break
         }
         let base = count / worldSize
@@ -87,7 +81,7 @@ package struct RingPlan: Equatable, Sendable {
     /// The longest stretch that one rank sends on behalf of another.
     package static func largestChunk(of count: Int, worldSize: Int, _ pattern: Pattern) -> Int {
         switch pattern {
-        case .broadcast, .exchange: count
+        case .broadcast: count
         case .allReduce, .reduceScatter, .allGather: (count + worldSize - 1) / worldSize
         }
     }

@@ -5,10 +5,10 @@ package protocol RingLink: AnyObject {
     /// Sends a header and a body to the right neighbour. Says true if both have left already; else they stay where they are
     /// until `RingProtocol.wrote(token)`, which is never called from within this call.
     func send(header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool
-    /// Reading from the left neighbour may go on, after `RingProtocol.Landing.pause`.
+    /// Reading from the left neighbour may go on, after `Landing.pause`.
     func resume()
-    /// An operation and all before it have ended with their sums.
-    func completed(through sequence: UInt64)
+    /// An operation has ended with its sum. Others before it may be under way, but none of the ring's.
+    func completed(_ sequence: UInt64)
 }
 
 /// The ring's protocol: which bytes go where and when, without sockets, threads or clocks.
@@ -26,50 +26,15 @@ package protocol RingLink: AnyObject {
 /// Owns the slots and headers, at most `slotBudgetBytes` and 128 bytes for each send under way, allocated in init and never again.
 /// Confined to the thread that drives the link.
 package final class RingProtocol<Link: RingLink> {
-    /// Where the payload that follows a header belongs.
-    package enum Landing {
-        case at(UnsafeMutableRawBufferPointer)
-        /// Its slot is still being sent: stop reading until `RingLink.resume`, then give the same header again.
-        case pause
-    }
-
-    /// One operation as the caller submits it: memory of the caller's, alive until the operation has ended.
-    ///
-    /// `source` and `result` are where element 0 of all `count` stands, or would stand: a reduce-scatter writes chunk `rank` of the
-    /// result only, an all-gather reads it there, and a broadcast reads or writes all of it. Those two read no source.
-    package struct Operation {
-        package var reduction: Reduction
-        package var source: UnsafeRawPointer
-        package var result: UnsafeMutableRawPointer
-        package var count: Int
-        package var pattern: RingPlan.Pattern
-
-        package init(
-            reduction: Reduction, source: UnsafeRawPointer, result: UnsafeMutableRawPointer, count: Int,
-            pattern: RingPlan.Pattern = .allReduce
-        ) {
-            self.pattern = pattern
-            self.reduction = reduction
-            self.source = source
-            self.result = result
-            self.count = count
-        }
-    }
-
     package static var window: Int { 8 }
     package static var slotBudgetBytes: Int { 8 << 20 }
-    package static var operationsUnderWay: Int { 1024 }
-    /// Up to this many bytes half the hops are worth more than the bytes that they cost; measured on loopback with two cores.
-    static var longestExchange: Int { 4 << 10 }
-    /// Two ranks send no more bytes in an exchange.
-    static var longestExchangeOfTwo: Int { 64 << 10 }
     /// A header and the zeros after it.
     static var headerStride: Int { 2 * FrameHeader.byteCount }
     static var largestSegmentBytes: Int { 256 << 10 }
     static var smallestSegmentBytes: Int { 128 << 10 }
 
     private struct Active {
-        var operation: Operation
+        var operation: CollectiveOperation
         var plan: RingPlan
         var sequence: UInt64
         var firstSlice: UInt64
@@ -94,22 +59,28 @@ package final class RingProtocol<Link: RingLink> {
     /// Payload bytes received and sent since the beginning.
     package private(set) var bytesReceived: UInt64 = 0
     package private(set) var bytesSent: UInt64 = 0
-    /// Operations submitted, and ended in order.
-    package private(set) var submitted: UInt64 = 0
-    package private(set) var completed: UInt64 = 0
+    /// The ring's own operations that were submitted, and that have ended, in order.
+    private var submitted: UInt64 = 0
+    private var completed: UInt64 = 0
+    /// All the program's operations below this have been submitted, here or elsewhere, as far as is known here.
+    private var passed: UInt64 = 0
 
     private unowned let link: Link
     private var slots: SlotPool
+    private let slotCount: Int
     private let headers: UnsafeMutableRawPointer
     private var places = [Place](repeating: Place(), count: RingProtocol.window)
-    /// A circle of the operations under way, `completed ..< submitted`, at their sequence modulo its count.
-    private var operations: [Active?] = Array(repeating: nil, count: RingProtocol.operationsUnderWay)
+    /// A circle of the operations under way, `completed ..< submitted`, at their number modulo its count.
+    private var operations: [Active?] = Array(repeating: nil, count: CollectiveOperation.mostUnderWay)
     /// Slices of submitted operations, and those of them that have started.
     private var slicesSubmitted: UInt64 = 0
     private var slicesStarted: UInt64 = 0
     private var operationToStart: UInt64 = 0
     private var landingHeader: FrameHeader?
-    private var isPaused = false
+    /// The header that waits for its place.
+    private var paused: FrameHeader?
+    /// Slots whose frames came before their slice had started.
+    private var earlyFrames = 0
 
     package init(rank: Int, worldSize: Int, generation: UInt32, link: Link) {
         precondition(worldSize >= 2 && (0..<worldSize).contains(rank))
@@ -118,7 +89,7 @@ package final class RingProtocol<Link: RingLink> {
         self.generation = generation
         self.link = link
         let window = RingProtocol.window
-        let slotCount = window * (worldSize - 1)
+        slotCount = window * (worldSize - 1)
         slotBytes = min(
             RingProtocol.largestSegmentBytes, max(64, RingProtocol.slotBudgetBytes / slotCount & ~63))
         slots = SlotPool(count: slotCount, bytes: slotBytes)
@@ -134,23 +105,44 @@ package final class RingProtocol<Link: RingLink> {
 
     /// Whether operations are under way: silence of the neighbours matters only then.
     package var isBusy: Bool { completed < submitted }
-    /// Whether one more operation may be submitted.
-    package var hasRoom: Bool { submitted - completed < UInt64(operations.count) }
+    /// Sends that may be under way at a time.
+    package var mostSends: Int { RingProtocol.window * 2 * (worldSize - 1) }
 
-    /// Puts an operation in the queue and starts what the window allows.
-    package func submit(_ submitted: Operation) throws(CollectiveError) {
-        var operation = submitted
-        if operation.pattern == .allReduce, isShort(operation) { operation.pattern = .exchange }
-        precondition(hasRoom, "more than \(operations.count) operations under way")
+    /// Puts an operation in the queue, as the program's operation `sequence`, and starts what the window allows.
+    package func submit(_ operation: CollectiveOperation, sequence: UInt64) throws(CollectiveError) {
+        precondition(submitted - completed < UInt64(operations.count), "more than \(operations.count) operations under way")
         let plan = RingPlan(
             rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation),
             pattern: operation.pattern)
-        operations[position(self.submitted)] = Active(
-            operation: operation, plan: plan, sequence: self.submitted, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
-        self.submitted += 1
+        operations[position(submitted)] = Active(
+            operation: operation, plan: plan, sequence: sequence, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
+        submitted += 1
         slicesSubmitted += UInt64(plan.sliceCount)
+        passed = sequence + 1
         try startSlices()
+        // What has no elements has ended, and its neighbour may think otherwise.
+        if plan.sliceCount == 0 { try judgeEarly(operation) }
         retireOperations()
+    }
+
+    /// The program's operation `sequence` is not the ring's here: a neighbour to whom it is runs another program.
+    package func passed(_ operation: CollectiveOperation, sequence: UInt64) throws(CollectiveError) {
+        passed = sequence + 1
+        try judgeEarly(operation)
+    }
+
+    private func judgeEarly(_ ours: CollectiveOperation) throws(CollectiveError) {
+        if let paused { try judge(paused, ours) }
+        guard earlyFrames > 0 else { return }
+        for slot in 0..<slotCount where slots.state(slot) == .early || slots.state(slot) == .landing {
+            try judge(slots.header(slot), ours)
+        }
+    }
+
+    /// Refuses a frame of a slice that this program has not come to, if it has passed that operation all the same.
+    private func judge(_ header: FrameHeader, _ ours: CollectiveOperation?) throws(CollectiveError) {
+        guard header.slice >= slicesSubmitted, header.operation < passed else { return }
+        throw .differentKinds(header, from: leftRank, ours, sequence: passed - 1)
     }
 
     // MARK: Receiving
@@ -160,6 +152,7 @@ package final class RingProtocol<Link: RingLink> {
         let hop = Int(header.hop)
         guard hop < 2 * (worldSize - 1) else { throw violation("hop \(hop) in a ring of \(worldSize)") }
         guard header.payloadBytes > 0 else { throw violation("an empty frame") }
+        paused = nil
         if header.slice < slicesStarted {
             return try landingOfStarted(header, hop: hop)
         }
@@ -167,17 +160,19 @@ package final class RingProtocol<Link: RingLink> {
         guard header.slice < slicesStarted + UInt64(RingProtocol.window) else {
             throw violation("slice \(header.slice), when \(slicesStarted) is the next")
         }
+        try judge(header, nil)
         guard hop < worldSize - 1 else {
             // What is gathered has no slot; it waits until this rank has said where it belongs.
-            isPaused = true
+            paused = header
             return .pause
         }
         guard Int(header.payloadBytes) <= slotBytes else { throw violation("a segment of \(header.payloadBytes) bytes") }
         let slot = slotIndex(place: place(of: header.slice), hop: hop)
         guard !places[place(of: header.slice)].isBusy else {
-            isPaused = true
+            paused = header
             return .pause
         }
+        earlyFrames += 1
         return try .at(take(slot, for: header))
     }
 
@@ -239,11 +234,6 @@ package final class RingProtocol<Link: RingLink> {
             return
         }
         let slot = slotIndex(place: placeIndex, hop: hop)
-        if active.plan.pattern == .exchange {
-            slots.set(slot, .inUse)
-            if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
-            return
-        }
         let partial = slots.memory(slot)
         let own = active.operation.source + segment.lowerBound * reduction.partialBytes
         if hop < worldSize - 2 {
@@ -282,7 +272,8 @@ package final class RingProtocol<Link: RingLink> {
         send(placeIndex, active, hop: active.plan.hops.lowerBound)
         for hop in 0..<(worldSize - 1) {
             let slot = slotIndex(place: placeIndex, hop: hop)
-            guard slots.state(slot) == .early else { continue }
+            guard slots.state(slot) == .early || slots.state(slot) == .landing else { continue }
+            earlyFrames -= 1
             guard active.plan.hops.contains(hop) else { throw violation("hop \(hop) of slice \(slice), which has none") }
             let header = slots.header(slot)
             try check(header, against: active)
@@ -290,7 +281,7 @@ package final class RingProtocol<Link: RingLink> {
                 == Int(header.payloadBytes)
             else { throw violation("a segment of \(header.payloadBytes) bytes at hop \(hop) of slice \(slice)") }
             places[placeIndex].nextHop = hop + 1
-            take(placeIndex, hop: hop)
+            if slots.state(slot) == .early { take(placeIndex, hop: hop) }
         }
         try finishIfDone(placeIndex)
         resumeIfPaused()
@@ -334,8 +325,8 @@ package final class RingProtocol<Link: RingLink> {
     /// The send of a hop no longer needs its memory.
     private func release(_ placeIndex: Int, hop: Int) {
         places[placeIndex].writesLeft -= 1
-        // What hop h of the reduce-scatter sends on came in at hop h - 1. An exchange needs it once more, at the end.
-        if hop >= 1, hop < worldSize - 1, operation(at: places[placeIndex].operation).plan.pattern != .exchange {
+        // What hop h of the reduce-scatter sends on came in at hop h - 1.
+        if hop >= 1, hop < worldSize - 1 {
             slots.release(slotIndex(place: placeIndex, hop: hop - 1))
         }
     }
@@ -344,8 +335,6 @@ package final class RingProtocol<Link: RingLink> {
 
     private func finishIfDone(_ placeIndex: Int) throws(CollectiveError) {
         guard places[placeIndex].isBusy, places[placeIndex].receivesLeft == 0, places[placeIndex].writesLeft == 0 else { return }
-        let active = operation(at: places[placeIndex].operation)
-        if active.plan.pattern == .exchange { combine(placeIndex, active) }
         places[placeIndex].isBusy = false
         operations[places[placeIndex].operation]!.slicesLeft -= 1
         retireOperations()
@@ -355,46 +344,18 @@ package final class RingProtocol<Link: RingLink> {
 
     /// What could not be taken may find its place now.
     private func resumeIfPaused() {
-        guard isPaused else { return }
-        isPaused = false
+        guard paused != nil else { return }
         link.resume()
     }
 
-    /// Ends an exchange: all ranks' elements are here, this rank's in the source, the others' in the slots, and nothing is being sent any
-    /// more. They are added in the order of the ranks, on every rank alike.
-    private func combine(_ placeIndex: Int, _ active: Active) {
-        let reduction = active.operation.reduction
-        let segment = active.plan.segment(chunk: 0, slice: Int(places[placeIndex].slice - active.firstSlice))
-        let own = UnsafeMutableRawPointer(mutating: active.operation.source + segment.lowerBound * reduction.partialBytes)
-        func elements(of other: Int) -> UnsafeMutableRawPointer {
-            // What rank q sent arrives after as many links as lie between.
-            let hop = (rank - other - 1 + worldSize) % worldSize
-            return other == rank ? own : slots.memory(slotIndex(place: placeIndex, hop: hop))
-        }
-        var sum = elements(of: 0)
-        for other in 1..<worldSize {
-            let next = elements(of: other)
-            if other == worldSize - 1 {
-                let result = active.operation.result + segment.lowerBound * reduction.resultBytes
-                reduction.finish(sum, next, into: result, count: segment.count)
-            } else {
-                // The source is the caller's and stays as it is; slots are ours to add in.
-                let target = sum == own ? next : sum
-                reduction.combine(sum, next, into: target, count: segment.count)
-                sum = target
-            }
-        }
-        for hop in 0..<(worldSize - 1) { slots.release(slotIndex(place: placeIndex, hop: hop)) }
-    }
-
     private func retireOperations() {
-        let before = completed
         while completed < submitted, operation(at: position(completed)).slicesLeft == 0 {
+            let sequence = operation(at: position(completed)).sequence
             operations[position(completed)] = nil
             completed += 1
             operationToStart = max(operationToStart, completed)
+            link.completed(sequence)
         }
-        if completed > before { link.completed(through: completed) }
     }
 
     // MARK: Arithmetic
@@ -419,13 +380,8 @@ package final class RingProtocol<Link: RingLink> {
         active.plan.segment(chunk: active.plan.chunkReceived(hop: hop), slice: Int(slice - active.firstSlice))
     }
 
-    /// Whether an all-reduce is better done as an exchange.
-    private func isShort(_ operation: Operation) -> Bool {
-        operation.count * operation.reduction.partialBytes <= (worldSize == 2 ? RingProtocol.longestExchangeOfTwo : RingProtocol.longestExchange)
-    }
-
     /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
-    private func segmentElements(of operation: Operation) -> Int {
+    private func segmentElements(of operation: CollectiveOperation) -> Int {
         let bytes = operation.reduction.partialBytes
         let largestChunk = RingPlan.largestChunk(of: operation.count, worldSize: worldSize, operation.pattern)
         let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
@@ -433,18 +389,14 @@ package final class RingProtocol<Link: RingLink> {
     }
 
     private func check(_ header: FrameHeader, against active: Active) throws(CollectiveError) {
-        let ours = active.operation
-        guard header.operation == active.sequence, header.signature == ours.signature,
-            header.elementCount == UInt64(ours.count)
-        else {
-            throw .mismatch(
-                rank: (rank + worldSize - 1) % worldSize, operation: header.operation,
-                theirs: "\(Operation.name(ofSignature: header.signature)) of \(header.elementCount) elements",
-                ours: "\(Operation.name(ofSignature: ours.signature)) of \(ours.count) elements as its number \(active.sequence)")
+        guard active.operation.isMeant(by: header, sequence: active.sequence) else {
+            throw .mismatch(header, from: leftRank, active.operation, sequence: active.sequence)
         }
     }
 
+    private var leftRank: Int { (rank + worldSize - 1) % worldSize }
+
     private func violation(_ fault: String) -> CollectiveError {
-        .protocolViolation(rank: (rank + worldSize - 1) % worldSize, fault: fault)
+        .protocolViolation(rank: leftRank, fault: fault)
     }
 }

@@ -9,7 +9,7 @@ struct RingShared {
         case ringThread
     }
 
-    typealias Operation = RingProtocol<RingConnections>.Operation
+    typealias Operation = CollectiveOperation
 
     // MARK: One generation's ring
 
@@ -30,7 +30,7 @@ struct RingShared {
     var bytesSent: UInt64 = 0
 
     /// The operations that were submitted and not taken: a circle with room for all that may be under way.
-    private var queue = [Operation?](repeating: nil, count: RingProtocol<RingConnections>.operationsUnderWay)
+    private var queue = [Operation?](repeating: nil, count: CollectiveOperation.mostUnderWay)
 
     // MARK: Membership
 

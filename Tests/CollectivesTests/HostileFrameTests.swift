@@ -9,7 +9,7 @@ import Wire
         let memories: [OperationMemory]
         let patterns: [RingPlan.Pattern]
 
-        func submit(to ring: RingProtocol<SimulatedRing.Worker>, _ range: Range<Int>) throws {
+        func submit(to ring: SimulatedRing.Worker, _ range: Range<Int>) throws {
             for number in range {
                 let (reduction, source, result, count) = memories[number].operation
                 try ring.submit(
@@ -67,19 +67,19 @@ import Wire
             let program = program(worldSize: worldSize, &generator)
             let left = SimulatedRing.Worker()
             left.ring = RingProtocol(rank: 0, worldSize: worldSize, generation: 1, link: left)
-            try program.submit(to: left.ring, 0..<3)
+            try program.submit(to: left, 0..<3)
             let target = SimulatedRing.Worker()
             target.ring = RingProtocol(rank: 1, worldSize: worldSize, generation: 1, link: target)
             // This rank's program may be behind: what comes early is judged when it gets there.
             let early = Int.random(in: 0...3, using: &generator)
             do {
-                try program.submit(to: target.ring, 0..<early)
+                try program.submit(to: target, 0..<early)
                 for frame in left.outgoing {
                     let header = generator.next() % 3 == 0 ? damaged(frame.header, &generator) : frame.header
                     guard try deliver(header, to: target.ring) else { break }
                     taken += 1
                 }
-                try program.submit(to: target.ring, early..<3)
+                try program.submit(to: target, early..<3)
             } catch let error as CollectiveError {
                 refused += 1
                 switch error {

@@ -61,7 +61,7 @@ final class OperationMemory {
         var submitted = [Int](repeating: 0, count: worldSize)
         try ring.run { rank in
             let (reduction, source, result, count) = memories[rank][submitted[rank]].operation
-            try ring.workers[rank].ring.submit(.init(reduction: reduction, source: source, result: result, count: count))
+            try ring.workers[rank].submit(.init(reduction: reduction, source: source, result: result, count: count))
             submitted[rank] += 1
             return submitted[rank] < counts.count
         }
@@ -106,7 +106,7 @@ final class OperationMemory {
         let error = #expect(throws: CollectiveError.self) {
             try ring.run { rank in
                 let (reduction, source, result, count) = memories[rank].operation
-                try ring.workers[rank].ring.submit(.init(reduction: reduction, source: source, result: result, count: count))
+                try ring.workers[rank].submit(.init(reduction: reduction, source: source, result: result, count: count))
                 return false
             }
         }
@@ -126,7 +126,7 @@ final class OperationMemory {
             memory.fill { _ in 1 }
             if round % 2 == 0 {
                 let (reduction, source, result, count) = memory.operation
-                try worker.ring.submit(.init(reduction: reduction, source: source, result: result, count: count))
+                try worker.submit(.init(reduction: reduction, source: source, result: result, count: count))
             }
             var isAlive = true
             for _ in 0..<20 where isAlive {

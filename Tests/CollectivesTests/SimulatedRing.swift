@@ -14,6 +14,7 @@ final class SimulatedRing {
         var unfinishedWrites: [(token: Int, header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer)] = []
         var isPaused = false
         var completed: UInt64 = 0
+        private var submitted: UInt64 = 0
         var sendsAtOnce: () -> Bool = { true }
 
         func send(header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer, token: Int) -> Bool {
@@ -39,7 +40,15 @@ final class SimulatedRing {
         }
 
         func resume() { isPaused = false }
-        func completed(through sequence: UInt64) { completed = sequence }
+        func completed(_ sequence: UInt64) {
+            precondition(sequence == completed, "the ring's operations end in their order")
+            completed += 1
+        }
+
+        func submit(_ operation: CollectiveOperation) throws {
+            submitted += 1
+            try ring.submit(operation, sequence: submitted - 1)
+        }
     }
 
     let workers: [Worker]
