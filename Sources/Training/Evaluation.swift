@@ -32,7 +32,7 @@ extension Trainer {
         _ data: Other, score: (_ batch: Other.Batch, _ tape: Tape) throws -> Score
     ) throws -> Evaluation {
         let plan = try StepPlan(count: data.count, globalBatch: data.count, microBatch: min(recipe.microBatch, data.count)).step(0)
-        let tape = Tape(parameters: arena)
+        let tape = Tape(parameters: arena, precision: recipe.precision)
         // Weight, loss and count of each micro-batch stand in places of their own; the ring's sum adds zeros to them.
         var places = [Double](repeating: 0, count: plan.microBatchCount * 3 + 1)
         for id in plan.microBatches(rank: rank, worldSize: worldSize) {

@@ -48,10 +48,11 @@ public final class Trainer<Data: Dataset> {
     ///
     /// - Parameters:
     ///   - loss: the forward pass and the loss of one micro-batch; must be a function of its arguments and the model only.
-    /// - Throws: `DatasetError` if the batch sizes make no sense for the data.
+    /// - Throws: `DatasetError` if the batch sizes make no sense for the data, `TrainingError` if the CPU lacks the recipe's precision.
     public init(
         model: some Module, data: Data, optimizer: any Optimizer, recipe: Recipe, ring: Ring, loss: @escaping LossFunction
     ) throws {
+        guard recipe.precision.isSupported else { throw TrainingError.precisionUnsupported(name: recipe.precision.name) }
         self.recipe = recipe
         self.data = data
         self.optimizer = optimizer
@@ -66,7 +67,7 @@ public final class Trainer<Data: Dataset> {
             }
         let arena = ParameterArena(model, seed: recipe.seed)
         self.arena = arena
-        tape = Tape(parameters: arena)
+        tape = Tape(parameters: arena, precision: recipe.precision)
         stateArenas = optimizer.stateNames.map { _ in
             let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
             memory.initializeMemory(as: UInt8.self, repeating: 0)
@@ -200,12 +201,16 @@ public final class Trainer<Data: Dataset> {
     private func commit(_ control: StepControl) -> Double {
         let trained = arena.trainedRange
         let gradients = UnsafeBufferPointer(rebasing: arena.gradients[trained])
-        let norm = GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
+        let (blockSums, largest) = GradientNorm.survey(gradients, partEnds: arena.trainedPartEnds)
+        let norm = GradientNorm.norm(blockSums: blockSums, scale: 1 / control.weight)
         let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: norm, limit: $0) } ?? 1
         if let current = grids {
             grids = zip(current, arena.parameters).map { grid, parameter in
-                let magnitude = GradientNorm.largestMagnitude(
-                    UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                // Statistics stand behind what the survey covers.
+                let magnitude =
+                    parameter.isStatistic
+                    ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                    : largest[parameter.index]
                 return grid.next(largestMagnitudeBits: magnitude.bitPattern)
             }
         }
