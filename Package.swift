@@ -79,10 +79,11 @@ let package = Package(
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
-        .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
+        .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),
         .testTarget(
             name: "CollectivesTests",
             dependencies: ["CRawRing", "Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+        .testTarget(name: "SimulationTests", dependencies: ["Collectives", "Membership", "TestSupport", "Wire"]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets"]),

@@ -28,8 +28,9 @@ final class ControlPlane: @unchecked Sendable {
             if address.isOurs { coordinator = try ControlPlane.coordinator(loop, environment, address, told) }
             member = try Member(
                 loop: loop, rank: environment.rank, worldSize: environment.worldSize, coordinator: address,
-                timeLimit: ControlPlane.joinLimit(environment.timeout)
-            ) { [weak self] event in self?.happened(event) }
+                timeLimit: ControlPlane.joinLimit(environment.timeout),
+                reached: { [shared] localHost in shared.notify(.computeThread) { $0.localHost = localHost } },
+                happened: { [weak self] event in self?.happened(event) })
             try loop.startThread(name: "lockstep-control")
         } catch {
             loop.close()
@@ -96,47 +97,9 @@ final class ControlPlane: @unchecked Sendable {
             for member in members { hostNames[Int(member.rank)] = member.hostName }
         }
         let plane = shared.notify(.computeThread) { shared in
-            take(event, &shared)
+            shared.news.hear(event, host: { hostNames[$0] ?? "?" }, completed: shared.completed, bytesMoved: shared.bytesSent)
             return shared.plane
         }
         plane?.interrupt()
-    }
-
-    private func take(_ event: Member.Event, _ shared: inout RingShared) {
-        func answer(_ answer: Recovery.Event) {
-            shared.isWaiting = false
-            shared.answer = answer
-        }
-        /// What the coordinator says stands above what this rank has seen.
-        func fail(_ error: any Error) {
-            guard !shared.isWaiting, !shared.isJudged else { return }
-            if let seen = shared.failure as? CollectiveError, !seen.isRingFailure { return }
-            shared.failure = error
-            shared.isJudged = true
-        }
-        switch event {
-        case .reached(let localHost): shared.localHost = localHost
-        case .announced(let generation, let members, let stop):
-            answer(.announced(.init(generation: generation, members: members, stop: stop)))
-        case .toldToPrepare: answer(.toldToPrepare)
-        case .retired:
-            shared.departure = .retired
-            answer(.toldToGo(.retired))
-        case .lost(let rank, let cause):
-            fail(
-                CollectiveError.peerLost(
-                    rank: rank, host: hostNames[rank] ?? "?", operation: shared.completed, bytesMoved: shared.bytesSent, cause: cause))
-        case .interrupted(let cause): fail(CollectiveError.interrupted(cause: cause))
-        case .wishesReform: shared.wishes.insert(.reform)
-        case .claimed(_, let section, let piece): shared.claim = (section, piece)
-        case .failed(let error):
-            shared.exclusion = error
-            shared.failure = error
-            shared.isJudged = true
-        case .over:
-            shared.isOver = true
-            shared.departure = .over
-            answer(.toldToGo(.over))
-        }
     }
 }

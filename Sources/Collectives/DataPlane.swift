@@ -65,7 +65,7 @@ final class DataPlane: @unchecked Sendable {
 
     /// Returns when the coordinator has answered, or something has failed. Members may connect meanwhile.
     func waitForAnswer() {
-        drive { $0.answer != nil }
+        drive { $0.news.answer != nil }
     }
 
     /// Connects with the members, drives the loop until the ring is complete or has failed, then starts the ring's thread.

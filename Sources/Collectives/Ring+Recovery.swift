@@ -52,7 +52,7 @@ extension Ring {
         hasAskedForClaim = false
         bytesSentBefore += shared.withLock { $0.bytesSent }
         let host: Result<String, any Error> = shared.wait(.computeThread) { shared in
-            if let exclusion = shared.exclusion { return .failure(exclusion) }
+            if let exclusion = shared.news.exclusion { return .failure(exclusion) }
             return shared.localHost.map { .success($0) }
         }
         return event {
@@ -66,7 +66,7 @@ extension Ring {
             control.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port, complaint: complaint)
             data.waitForAnswer()
             let answer: Result<Recovery.Event, any Error> = shared.withLock { shared in
-                shared.answer.map { .success($0) } ?? .failure(shared.failure ?? CollectiveError.closed)
+                shared.news.answer.map { .success($0) } ?? .failure(shared.failure ?? CollectiveError.closed)
             }
             return try answer.get()
         }

@@ -73,7 +73,7 @@ extension Ring {
 
     /// What the coordinator wants to happen at the next boundary, as far as this rank has heard. Ranks hear at different times: put it
     /// into an operation, and do what all know then.
-    public var wishes: Wishes { shared.withLock { $0.wishes } }
+    public var wishes: Wishes { shared.withLock { $0.news.wishesReform ? .reform : [] } }
 
     /// Set when the coordinator says that the run is to write a checkpoint and stop: why, for people. The same on every rank of a
     /// generation.
@@ -83,7 +83,7 @@ extension Ring {
     public func startClaim(of count: Int) {
         guard let control, worldSize > 1, !hasAskedForClaim else { return }
         hasAskedForClaim = true
-        shared.withLock { $0.claim = nil }
+        shared.withLock { $0.news.claim = nil }
         control.claim(generation: generation, section: progress, count: count)
     }
 
@@ -107,7 +107,7 @@ extension Ring {
         hasAskedForClaim = false
         let section = UInt64(progress)
         let answer: Result<Int?, any Error> = shared.wait(.computeThread) { shared in
-            if let claim = shared.claim, claim.section == section { return .success(claim.piece) }
+            if let claim = shared.news.claim, claim.section == section { return .success(claim.piece) }
             return shared.failure.map { .failure($0) }
         }
         if case .failure = answer { data?.settle() }

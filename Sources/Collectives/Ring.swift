@@ -212,7 +212,7 @@ public final class Ring {
                     return keptValues
                 }
                 control.leave()
-                shared.wait(.computeThread) { $0.isOver || $0.exclusion != nil ? () : nil }
+                shared.wait(.computeThread) { $0.news.isOver || $0.news.exclusion != nil ? () : nil }
             } catch {
                 // Whoever calls this has done its work; what fails now fails for those who have not, and they say so.
             }
@@ -261,7 +261,7 @@ public final class Ring {
             return try body()
         } catch let error as CollectiveError where !isInSection {
             guard case .peerLost = error else { throw error }
-            let verdict = shared.wait(.computeThread, for: Ring.verdictTime) { $0.isJudged ? $0.failure : nil }
+            let verdict = shared.wait(.computeThread, for: Ring.verdictTime) { $0.news.isJudged ? $0.failure : nil }
             throw verdict ?? error
         }
     }

@@ -19,9 +19,10 @@ struct RingShared {
     var isStopping = false
     var isFormed = false
     /// The first failure; those that follow come of it.
-    var failure: (any Error)?
-    /// The failure is what the coordinator says; else it is what this rank has seen, which may be a consequence only.
-    var isJudged = false
+    var failure: (any Error)? {
+        get { news.failure }
+        set { news.failure = newValue }
+    }
 
     /// Operations submitted, taken by the driver, and ended, in order.
     var submitted: UInt64 = 0
@@ -36,16 +37,8 @@ struct RingShared {
 
     /// This host's address on the way to the coordinator, once that is reached.
     var localHost: String?
-    /// This worker has joined and waits for what the coordinator answers: news of the ring before mean nothing to it.
-    var isWaiting = false
-    var answer: Recovery.Event?
-    /// Why this worker is no member any more; nothing comes after it.
-    var exclusion: MembershipError?
-    var isOver = false
-    /// The coordinator has sent this worker home.
-    var departure: RingDeparture?
-    var wishes: Ring.Wishes = []
-    var claim: (section: UInt64, piece: Int?)?
+    /// What was heard from the coordinator.
+    var news = News()
     /// The ring's loop, which sleeps in its sockets and must be woken for news.
     var plane: DataPlane?
 
@@ -57,14 +50,9 @@ struct RingShared {
         needsRingThread = false
         isStopping = false
         isFormed = false
-        failure = exclusion
-        isJudged = exclusion != nil
         (submitted, taken, completed, bytesSent) = (0, 0, 0, 0)
         for index in queue.indices { queue[index] = nil }
-        isWaiting = true
-        answer = departure.map { .toldToGo($0) }
-        wishes = []
-        claim = nil
+        news.beginGeneration()
         plane = nil
     }
 

@@ -34,14 +34,10 @@ struct MetricsLog {
             file = nil
             return
         }
-        let last: Int
-        if let file {
-            last = file.lastStep ?? 0
-        } else {
-            let taken = try MetricsFile(path: path, resumedStep: metrics.step - 1)
-            last = taken.lastStep ?? 0
-            file = taken
-        }
-        for record in recent where record.step > last || record.step == metrics.step { try file?.append(record) }
+        // Taken over from another, or gone back to an earlier step: what is in the file of this step and later ones is made again.
+        if file == nil || file?.lastStep ?? 0 >= metrics.step { file = try MetricsFile(path: path, resumedStep: metrics.step - 1) }
+        let last = file?.lastStep ?? 0
+        for record in recent where record.step > last && record.step < metrics.step { try file?.append(record) }
+        try file?.append(metrics)
     }
 }

@@ -23,6 +23,8 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         trainer.compareEvery = options.checkEvery
         trainer.assignment = options.schedule
         let directory = options.out.map { CheckpointDirectory($0) }
+        if options.shardOptimizer { trainer.shardOptimizer() }
+        trainer.fallback = { try directory?.latest().checkpoint }
         var log = MetricsLog(path: options.metrics)
         if ring.isNewcomer {
             if let metrics = try trainer.enter() { log.remember(metrics) }
@@ -70,6 +72,9 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             }
             printer.take(metrics, isLast: isLast, prints: isFirst)
             try log.take(metrics, writes: isFirst)
+            if let step = trainer.takeSetback(), isFirst {
+                printError("optimizer state was lost with both workers that had it; going on from the checkpoint of step \(step)")
+            }
             if let slow = trainer.takeSlowWorker(), isFirst {
                 printError("rank \(slow.rank) is slow: a micro-batch takes it \(slow.score.rounded(places: 1)) times what it takes others")
             }
@@ -102,6 +107,9 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         all["checkpoint_every"] = .integer(options.checkpointEvery ?? 0)
         all["resume"] = .bool(options.resume)
         all["out"] = .bool(options.out != nil)
+        all["check_every"] = .integer(options.checkEvery)
+        all["schedule"] = .string(options.schedule.rawValue)
+        all["shard_optimizer"] = .bool(options.shardOptimizer)
         return all
     }
 

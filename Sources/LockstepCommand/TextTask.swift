@@ -30,11 +30,12 @@ struct TextTask {
         self.initial = initial
     }
 
-    func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
+    /// - Parameter recomputesBlocks: see `GPT.recomputesBlocks`; no bits depend on it.
+    func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring, recomputesBlocks: Bool) throws {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
         try requireMemory(forParameters: configuration.parameterCount)
-        let model = GPT(configuration)
+        let model = GPT(configuration, recomputesBlocks: recomputesBlocks)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(
                 model(tape.indices(batch.tokens, [batch.count, batch.context])),

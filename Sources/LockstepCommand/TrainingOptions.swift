@@ -77,6 +77,9 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: "static: workers compute equal shares; dynamic: each takes the next micro-batch when it is free. The result is the same.")
     var schedule = MicroBatchAssignment.fixed
 
+    @Flag(help: "Each worker keeps a part of the optimizer's state, and a copy of another's; the result is the same.")
+    var shardOptimizer = false
+
     @Option(help: "Directory for checkpoints.")
     var out: String?
 

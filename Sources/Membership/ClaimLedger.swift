@@ -1,74 +1,87 @@
 /// Who does which piece of a section's work, where pieces go to whoever is free: a pure state machine.
 ///
-/// Pieces are handed out in order, each once. A member asks for one piece ahead of the one that it works on. So that the end of a
-/// section is not a slow member's last piece, one is refused if the others will have finished all that is left before it would have
-/// finished one more, judged by the mean time that each has taken for a piece in this generation.
+/// Pieces are handed out in order, each once. A member asks for its next piece when it begins one, so that it never waits. So that the end
+/// of a section is not a slow member's last piece, one is refused if the others, each taking the next piece when it is free, will have
+/// done all that is left before this member would have done one more. Times are foretold from the mean time that each member has taken for
+/// a piece in this generation.
 package struct ClaimLedger {
-    /// What is known of a member's speed.
     private struct Pace {
-        var lastClaim: Duration
+        /// The section of the last claim, and how many claims there were in it.
         var section: UInt64
-        /// Pieces asked for in the section.
-        var pieces: Int
-        /// Mean seconds a piece, once two have been asked for.
+        var claims = 0
+        var lastClaim: Duration
+        /// Mean seconds a piece, once one has been timed.
         var mean: Double?
+        /// When it will have done what it has, in seconds.
+        var free: Double
+        var isDone = false
     }
 
     private var section: UInt64?
     private var next: UInt32 = 0
     private var count: UInt32 = 0
     private var paces: [UInt32: Pace] = [:]
-    /// Members that were told that there is no more, in this section.
-    private var done: Set<UInt32> = []
+
+    /// With more pieces left than this for each member, nobody is refused.
+    private static let longestForesight = 64
 
     package init() {}
 
-    /// The next of `count` pieces of a section for a member; nil if there is none for it.
+    /// The next of `count` pieces of a section for a member; nil if there is none for it, now or later.
     package mutating func claim(rank: UInt32, section: UInt64, count: UInt32, at now: Duration) -> UInt32? {
-        if section != self.section {
-            self.section = section
-            self.count = count
-            next = 0
-            done = []
-        }
-        note(rank, section, now)
-        guard count == self.count, next < count, !done.contains(rank), isWorthIt(rank, now) else {
-            done.insert(rank)
+        if section != self.section { begin(section, count) }
+        note(rank, now)
+        guard count == self.count, next < count, !paces[rank]!.isDone, isWorthIt(rank, now / .seconds(1)) else {
+            paces[rank]!.isDone = true
             return nil
         }
+        paces[rank]!.free += paces[rank]!.mean ?? 0
         defer { next += 1 }
         return next
     }
 
-    /// Between two claims of a section lies one piece.
-    private mutating func note(_ rank: UInt32, _ section: UInt64, _ now: Duration) {
-        guard var pace = paces[rank], pace.section == section else {
-            paces[rank] = Pace(lastClaim: now, section: section, pieces: 1, mean: paces[rank]?.mean)
-            return
+    private mutating func begin(_ section: UInt64, _ count: UInt32) {
+        self.section = section
+        self.count = count
+        next = 0
+        for rank in paces.keys { paces[rank]!.isDone = false }
+    }
+
+    /// Between the second claim of a section and the third, and so on, lies one piece: the first two come when the first piece begins.
+    private mutating func note(_ rank: UInt32, _ now: Duration) {
+        let seconds = now / .seconds(1)
+        var pace = paces[rank] ?? Pace(section: section!, lastClaim: now, free: seconds)
+        if pace.section != section {
+            pace.section = section!
+            pace.claims = 0
         }
-        // The first claim of a section is answered while its maker waits, and followed at once by the one ahead.
-        if pace.pieces >= 2 {
-            let seconds = (now - pace.lastClaim) / .seconds(1)
-            pace.mean = pace.mean.map { $0 + (seconds - $0) * 0.25 } ?? seconds
+        if pace.claims >= 2 {
+            let taken = (now - pace.lastClaim) / .seconds(1)
+            pace.mean = pace.mean.map { $0 + (taken - $0) * 0.25 } ?? taken
         }
-        pace.pieces += 1
+        pace.claims += 1
         pace.lastClaim = now
+        // With its first claim it has nothing to do; with each later one it begins the piece before.
+        pace.free = seconds + (pace.claims > 1 ? pace.mean ?? 0 : 0)
         paces[rank] = pace
     }
 
-    /// Whether the others would not have done all that is left before this member had done one more, after the one that it works on.
-    private func isWorthIt(_ rank: UInt32, _ now: Duration) -> Bool {
-        guard let own = paces[rank]?.mean, own > 0 else { return true }
-        let others = paces.filter { $0.key != rank && !done.contains($0.key) }
-        guard !others.isEmpty else { return true }
-        var piecesASecond = 0.0
-        for pace in others.values {
-            // Of whom nothing is known yet may be slower still.
+    private func isWorthIt(_ rank: UInt32, _ now: Double) -> Bool {
+        guard let own = paces[rank]?.mean, let free = paces[rank]?.free else { return true }
+        let left = Int(count - next)
+        var others: [(free: Double, mean: Double)] = []
+        for (other, pace) in paces where other != rank && !pace.isDone {
+            // Of whom nothing is known may be slower still.
             guard let mean = pace.mean, mean > 0 else { return true }
-            piecesASecond += 1 / mean
+            others.append((max(pace.free, now), mean))
         }
-        let left = Double(count - next)
-        // Each of the others has a piece of its own under way and one ahead, as this one has.
-        return left / piecesASecond >= own
+        guard !others.isEmpty, left <= others.count * ClaimLedger.longestForesight else { return true }
+        var end = 0.0
+        for _ in 0..<left {
+            let soonest = others.indices.min { others[$0].free + others[$0].mean < others[$1].free + others[$1].mean }!
+            others[soonest].free += others[soonest].mean
+            end = max(end, others[soonest].free)
+        }
+        return end >= free + own
     }
 }

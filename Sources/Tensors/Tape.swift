@@ -20,6 +20,8 @@ public final class Tape {
     private var hasGradient: [Bool]
     /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
     private var randomOperations: UInt32 = 0
+    /// What the region that is being run without recording was seen to use; nil outside of one.
+    private var region: Region?
     private var convolutions: [ConvolutionPlan.Shape: ConvolutionPlan] = [:]
     /// The weight of the loss whose backward pass runs: what statistics are multiplied by.
     private(set) var statisticsWeight: Float = 1
@@ -30,6 +32,13 @@ public final class Tape {
         let parameters: [Parameter]
         /// Takes the output's gradient, which it may change when it holds the only reference to it.
         let backward: (inout Storage) -> Void
+    }
+
+    /// What a region of recomputed operations depends on.
+    private struct Region {
+        var parameters: [Parameter] = []
+        /// Whether a gradient of its result leads anywhere.
+        var passesBack = false
     }
 
     /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used.
@@ -51,8 +60,8 @@ public final class Tape {
         randomOperations = 0
     }
 
-    /// Whether operations are recorded.
-    public var isRecording: Bool { pass.isTraining }
+    /// Whether operations are recorded: while training, outside of what `recomputing` runs for the first time.
+    public var isRecording: Bool { pass.isTraining && region == nil }
 
     /// Bytes that tensors and gradients of this tape took from the system so far: its high-water mark.
     public var reservedBytes: Int { allocator.reservedBytes }
@@ -182,19 +191,46 @@ public final class Tape {
     /// The same in memory that is there already.
     func result(_ shape: [Int], of operands: [Tensor], parameters: [Parameter] = [], storage: Storage) -> Tensor {
         for operand in operands { precondition(operand.tape === self, "operands belong to different tapes") }
-        let passesBack = isRecording && (!parameters.isEmpty || operands.contains { $0.slot != nil })
-        let slot = passesBack ? GradientSlot(count: shape.reduce(1, *)) : nil
+        let passesBack = pass.isTraining && (!parameters.isEmpty || operands.contains { $0.slot != nil })
+        if passesBack, region != nil { region!.passesBack = true }
+        let slot = passesBack && isRecording ? GradientSlot(count: shape.reduce(1, *)) : nil
         return Tensor(shape: shape, tape: self, storage: storage, slot: slot)
     }
 
     /// Notes how to run an operation backward; nothing when its result has no gradient slot.
     func record(_ result: Tensor, parameters: [Parameter] = [], backward: @escaping (inout Storage) -> Void) {
+        if region != nil { region!.parameters += parameters }
         guard let slot = result.slot else { return }
         for parameter in parameters {
             precondition(arena?.holds(parameter) == true, "parameter \(parameter.name) is not in this tape's arena")
             pendingUses[parameter.index] += 1
         }
         steps.append(Step(output: slot, parameters: parameters, backward: backward))
+    }
+
+    /// Runs `body` and keeps none of what it computes but the result: see `Tensor.recomputing`.
+    func recompute(_ input: Tensor, _ body: @escaping (Tensor) -> Tensor) -> Tensor {
+        guard isRecording else { return body(input) }
+        let firstRandomOperation = randomOperations
+        region = Region()
+        let values = body(input)
+        let used = region!
+        region = nil
+        guard used.passesBack else { return values }
+        var seen: Set<Int> = []
+        let parameters = used.parameters.filter { seen.insert($0.index).inserted }
+        let slot = GradientSlot(count: values.count)
+        let y = Tensor(shape: values.shape, tape: self, storage: values.storage, slot: slot)
+        // The steps that the second run records stand on top of this one's place, and so run next, in the order in which they would
+        // have without it: sums of gradients are the same bits. The parameters are held by this step until those hold them.
+        record(y, parameters: parameters) { [unowned self] dy in
+            let later = randomOperations
+            randomOperations = firstRandomOperation
+            let again = body(input)
+            randomOperations = later
+            again.slot?.add(dy, on: self)
+        }
+        return y
     }
 
     /// Where to write a parameter's gradient: overwriting the first time in a pass, adding after that.

@@ -19,6 +19,11 @@ package final class FaultInjector: Sendable {
         case saved
         /// While the state is copied to others, by number of the array.
         case synchronisation(Int)
+        /// Where the optimizer's state is shared out: when a step is decided, when this rank's part is updated, and while parts move, by number of
+        /// the stretch.
+        case decision
+        case gathering
+        case moving(Int)
     }
 
     /// What a rank dies of.

@@ -17,9 +17,9 @@ extension Trainer {
             comparedSteps = committedSteps
             return
         }
+        let names = stateTensors.map(\.name) + optimizer.stateNames.map { "part of the optimizer's \($0)" }
         throw TrainingError.diverged(
-            step: committedSteps, ranks: found.dropFirst().map { Int($0) }, tensor: stateTensors[Int(tensor)].name,
-            sameAtStep: comparedSteps)
+            step: committedSteps, ranks: found.dropFirst().map { Int($0) }, tensor: names[Int(tensor)], sameAtStep: comparedSteps)
     }
 
     /// Every tensor that all ranks have alike, under the name by which a checkpoint knows it.
@@ -39,11 +39,36 @@ extension Trainer {
         // The largest of all digests, and of all their complements: the second is the complement of the smallest.
         var extremes = own + own.map { ~$0 }
         try extremes.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
-        guard let tensor = own.indices.first(where: { extremes[$0] != ~extremes[own.count + $0] }) else { return [] }
+        guard let tensor = own.indices.first(where: { extremes[$0] != ~extremes[own.count + $0] }) else {
+            return try shardDifferences(after: own.count)
+        }
         var digests = [Int64](repeating: 0, count: ring.worldSize)
         digests[ring.place] = own[tensor]
         try digests.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
         return [Double(tensor)] + minority(digests).map { Double(ring.members[$0]) }
+    }
+
+    /// Where the optimizer's state is shared out: every part with its copy. Who of the two is in the wrong is not to be told.
+    private func shardDifferences(after tensors: Int) throws -> [Double] {
+        guard let shards, shards.generation == ring.generation, ring.worldSize > 1 else { return [] }
+        let (worldSize, place) = (ring.worldSize, ring.place)
+        func index(owner: Int, state: Int, isCopy: Bool) -> Int { (owner * shards.states + state) * 2 + (isCopy ? 1 : 0) }
+        var digests = [Int64](repeating: 0, count: worldSize * shards.states * 2)
+        for (owner, isCopy) in [(place, false), ((place + worldSize - 1) % worldSize, true)] {
+            guard let piece = shards.pieces.first(where: { $0.range == ring.chunk(owner, of: shards.count) }) else { continue }
+            for state in 0..<shards.states {
+                digests[index(owner: owner, state: state, isCopy: isCopy)] =
+                    Int64(bitPattern: tensor_digest(piece.state(state), piece.range.count))
+            }
+        }
+        try digests.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+        for owner in 0..<worldSize {
+            for state in 0..<shards.states
+            where digests[index(owner: owner, state: state, isCopy: false)] != digests[index(owner: owner, state: state, isCopy: true)] {
+                return [Double(tensors + state)] + [owner, (owner + 1) % worldSize].map { Double(ring.members[$0]) }.sorted()
+            }
+        }
+        return []
     }
 }
 

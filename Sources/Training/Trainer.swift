@@ -36,7 +36,21 @@ public final class Trainer<Data: Dataset> {
 
     let ring: Ring
     let optimizer: any Optimizer
-    let stateArenas: [UnsafeMutableBufferPointer<Float>]
+    /// The whole of each state, where it is not shared out.
+    private(set) lazy var stateArenas: [UnsafeMutableBufferPointer<Float>] = {
+        guard shards == nil else { return [] }
+        hasStateArenas = true
+        return optimizer.stateNames.map { _ in
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
+            memory.initializeMemory(as: UInt8.self, repeating: 0)
+            return UnsafeMutableBufferPointer(start: memory.bindMemory(to: Float.self).baseAddress, count: arena.count)
+        }
+    }()
+    private var hasStateArenas = false
+    /// Instead of them, this rank's part.
+    private(set) var shards: OptimizerShards?
+    /// What the ranks have decided to commit, and have not all committed: only where the state is shared out.
+    var decided: StepOutcome?
     /// One for each parameter; nil for the float32 sum, and until the first step has found them.
     var grids: [Grid]?
 
@@ -55,16 +69,20 @@ public final class Trainer<Data: Dataset> {
     /// committed.
     public internal(set) var isStopRequested = false
 
+    /// Where each rank keeps a part of the optimizer's state, and both that have one are lost: finds the checkpoint to go on from. Called on the
+    /// first rank.
+    public var fallback: (() throws -> Checkpoint?)?
+    /// The step of the checkpoint that the run has gone back to, until it is asked for.
+    var wentBackTo: Int?
+
     /// The generation for which the ranks last told each other what they hold.
     var plannedGeneration = -1
     /// Whether this rank has the state of the run: a newcomer does not, until it is let in.
     var hasState: Bool
     /// Whether the ranks agreed, with the step committed last, to form the ring anew.
     var isReformAgreed = false
-    /// A worker that has just been found to be slow for good, and by how many times the median; each is told once.
-    public func takeSlowWorker() -> (rank: Int, score: Double)? {
-        slowness.takeNews().map { (ring.members[$0.place], $0.score) }
-    }
+    private var slowest: (rank: Int, score: Double)?
+    private var slowForGood: (rank: Int, score: Double)?
 
     /// The last step after which the ranks' states were found to be the same.
     var comparedSteps = 0
@@ -96,16 +114,12 @@ public final class Trainer<Data: Dataset> {
         let arena = ParameterArena(model, seed: recipe.seed)
         self.arena = arena
         tape = Tape(parameters: arena)
-        stateArenas = optimizer.stateNames.map { _ in
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
-            memory.initializeMemory(as: UInt8.self, repeating: 0)
-            return UnsafeMutableBufferPointer(start: memory.bindMemory(to: Float.self).baseAddress, count: arena.count)
-        }
         hasState = !ring.isNewcomer
         ring.synchronise = { [weak self] source in try self?.synchronise(from: source) }
     }
 
     deinit {
+        guard hasStateArenas else { return }
         for arena in stateArenas { UnsafeMutableRawPointer(arena.baseAddress!).deallocate() }
     }
 
@@ -119,6 +133,30 @@ public final class Trainer<Data: Dataset> {
     public var isDone: Bool { committedSteps >= totalSteps }
     /// Where the next step takes its data.
     public var nextStep: StepPlan.Step { plan.step(committedSteps) }
+
+    /// Each rank keeps a part of the optimizer's state from now on, and a copy of another rank's part: 2 / n of it for n ranks. The bits are the
+    /// same. Before the first step, and before `restore`; on every rank.
+    public func shardOptimizer() {
+        precondition(!hasStateArenas && reducer == nil, "the optimizer's state is shared out before there is any")
+        shards = OptimizerShards(count: arena.trainedRange.count, states: optimizer.stateNames.count)
+    }
+
+    /// Bytes of optimizer state that this rank keeps.
+    public var optimizerStateBytes: Int {
+        shards?.byteCount ?? (hasStateArenas ? optimizer.stateNames.count * arena.count * 4 : 0)
+    }
+
+    /// Where the run has gone back to the checkpoint of an earlier step, as optimizer state was lost: that step. Told once.
+    public func takeSetback() -> Int? {
+        defer { wentBackTo = nil }
+        return wentBackTo
+    }
+
+    /// A worker that has just been found to be slow for good, and by how many times the median; each is told once.
+    public func takeSlowWorker() -> (rank: Int, score: Double)? {
+        defer { slowForGood = nil }
+        return slowForGood
+    }
 
     /// Runs until the last step has been committed; `observe` is called after each.
     ///
@@ -140,20 +178,29 @@ public final class Trainer<Data: Dataset> {
         try enter()
         if isReformAgreed, ring.progressAtFormation < ring.progress { try ring.reform() }
         isReformAgreed = false
-        let step = plan.step(committedSteps)
+        var step = plan.step(committedSteps)
         let bytesBefore = ring.bytesSent
         var clock = StepClock()
         var outcome: StepOutcome
-        repeat {
+        while true {
             let section = try attempt(step, &clock)
             guard let read = readOutcome(section.values), read.step == step.number else {
                 preconditionFailure("a step's section gave another's values")
             }
             outcome = read
             try judge(outcome.control, step)
-            if committedSteps == step.number { redoneSteps += 1 }
-            slowness.take(outcome.control.millisecondsPerMicroBatch, generation: section.wasBehind ? -1 : ring.generation)
-        } while committedSteps == step.number
+            judgeSlowness(outcome, wasBehind: section.wasBehind)
+            guard outcome.isCommitted else {
+                redoneSteps += 1
+                continue
+            }
+            if shards == nil { break }
+            decided = outcome
+            if readOutcome(try commitShards(outcome, &clock).values) != nil { break }
+            // Both ranks that had a part of the state are lost: from a checkpoint on it goes again.
+            wentBackTo = committedSteps
+            step = plan.step(committedSteps)
+        }
         clock.end()
         take(outcome)
         if outcome.control.isRequested(.judgeSave) { try finishSaving() }
@@ -184,6 +231,15 @@ public final class Trainer<Data: Dataset> {
         isStopRequested = outcome.control.isRequested(.stop)
     }
 
+    /// The times are of the ring on which the step's section ended: of this one, unless this rank was behind.
+    private func judgeSlowness(_ outcome: StepOutcome, wasBehind: Bool) {
+        slowest = nil
+        guard !wasBehind else { return }
+        slowness.take(outcome.control.millisecondsPerMicroBatch, generation: ring.generation)
+        slowest = slowness.slowest.map { (ring.members[$0.place], $0.score) }
+        if let news = slowness.takeNews() { slowForGood = (ring.members[news.place], news.score) }
+    }
+
     private func readOutcome(_ values: [Double]) -> StepOutcome? {
         StepOutcome(values: values, microBatches: { plan.step($0).microBatchCount }, parameters: arena.parameters.count)
     }
@@ -197,7 +253,7 @@ public final class Trainer<Data: Dataset> {
             itemsPerSecond: Double(items) / clock.total.seconds, stepMilliseconds: clock.total.milliseconds,
             computeMilliseconds: clock[.compute].milliseconds, exposedReduceMilliseconds: clock[.exposedReduce].milliseconds,
             optimizerMilliseconds: clock[.optimizer].milliseconds, bytesSent: Int(bytesSent), worldSize: outcome.worldSize,
-            time: StepClock.secondsSince1970, slowestRank: slowness.slowest.map { ring.members[$0.place] }, slowestScore: slowness.slowest?.score)
+            time: StepClock.secondsSince1970, slowestRank: slowest?.rank, slowestScore: slowest?.score)
     }
 
     /// Forward and backward of one micro-batch. The gradients, of the loss's sum, are in the arena when it returns.

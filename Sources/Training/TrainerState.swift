@@ -36,10 +36,10 @@ extension Trainer {
             let before = Result { if !isFirst { try writer?.writer.finish() } }
             try ring.barrier()
             try before.get()
-            guard isFirst else { return }
+            guard let states = try gatherStates(), isFirst else { return }
             if writer?.path != directory.path { writer = (directory.path, CheckpointWriter(directory)) }
             let next = nextStep
-            try withOptimizerState { optimizerState in
+            try withOptimizerState(states.states) { optimizerState in
                 let state = CheckpointState(
                     step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
                     optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
@@ -70,25 +70,71 @@ extension Trainer {
     ///   not this trainer's, or `CheckpointError` where they cannot be read. The trainer is of no more use then.
     public func restore(_ find: () throws -> Checkpoint?) throws {
         var failure: (any Error)?
-        let failed = try ring.section {
-            let loaded = Result { if isFirst, let checkpoint = try find() { try load(checkpoint) } }
-            if case .failure(let error) = loaded { failure = error }
-            let first = try ring.firstFailure(loaded)
-            guard first < 0 else { return [Double(first)] }
-            var steps = [Int64(committedSteps)]
-            try steps.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
-            for part in [arena.values] + stateArenas { try ring.broadcast(part, from: 0) }
-            var exponents = encodedGrids
-            try exponents.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
-            committedSteps = Int(steps[0])
-            comparedSteps = committedSteps
-            decodeGrids(exponents)
+        let values = try ring.section {
+            let taken = Result { try takeCheckpoint(find) }
+            if case .failure(let error as SharedFailure) = taken {
+                failure = error
+                return [Double(error.rank)]
+            }
+            _ = try taken.get()
             return [-1]
         }.values
-        if let first = failed.first, first >= 0 {
-            throw SharedFailure(rank: Int(first), what: "reading the checkpoint", cause: Int(first) == rank ? failure : nil)
+        if let rank = values.first, rank >= 0 {
+            throw failure ?? SharedFailure(rank: Int(rank), what: Self.reading, cause: nil)
         }
         comparedSteps = committedSteps
+    }
+
+    private static var reading: String { "reading the checkpoint" }
+
+    /// The body of a section: all ranks take the state of the checkpoint that the first one finds. Gives its step, or nil if there is none,
+    /// and then all have the first one's state.
+    func takeCheckpoint(_ find: () throws -> Checkpoint?) throws -> Int? {
+        var reader: SafetensorsReader?
+        let loaded = Result {
+            guard isFirst, let checkpoint = try find() else { return -1 }
+            reader = try load(checkpoint)
+            return checkpoint.manifest.step
+        }
+        let failed = try ring.firstFailure(loaded)
+        guard failed < 0 else {
+            var cause: (any Error)?
+            if case .failure(let error) = loaded, failed == rank { cause = error }
+            throw SharedFailure(rank: failed, what: Self.reading, cause: cause)
+        }
+        var steps = [Int64(try loaded.get())]
+        try steps.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
+        let step = steps[0] < 0 ? nil : Int(steps[0])
+        try ring.broadcast(arena.values, from: 0)
+        if shards == nil {
+            for part in stateArenas { try ring.broadcast(part, from: 0) }
+        } else if let step {
+            try takeShards(from: reader, step: step)
+        }
+        var exponents = encodedGrids
+        try exponents.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
+        if let step { committedSteps = step }
+        comparedSteps = committedSteps
+        decodeGrids(exponents)
+        return step
+    }
+
+    /// Each tensor of the optimizer's state goes round, and every rank takes its part of it.
+    private func takeShards(from reader: SafetensorsReader?, step: Int) throws {
+        let pieces = emptyShards(updates: step)
+        let largest = arena.parameters.map(\.count).max() ?? 0
+        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
+        defer { scratch.deallocate() }
+        for (number, name) in optimizer.stateNames.enumerated() {
+            for parameter in arena.parameters where !parameter.isStatistic {
+                let tensor = UnsafeMutableBufferPointer(rebasing: scratch[..<parameter.count])
+                try reader?.read("\(name).\(parameter.name)", into: UnsafeMutableRawBufferPointer(tensor))
+                try ring.broadcast(tensor, from: 0)
+                guard let base = tensor.baseAddress else { continue }
+                for piece in pieces { piece.write(parameter.range, state: number, from: base) }
+            }
+        }
+        shards?.take(pieces, generation: ring.generation)
     }
 
     /// Makes sure that all ranks were started with the same thing, by a digest of it.
@@ -111,49 +157,58 @@ extension Trainer {
 
     private static var gridName: String { "grid.limit_exponents" }
 
-    /// Views of all that the optimizer keeps, and of the grids, as a checkpoint stores them.
-    private func withOptimizerState<Result>(_ body: ([StoredTensor]) throws -> Result) rethrows -> Result {
-        var tensors: [StoredTensor] = []
-        for (name, state) in zip(optimizer.stateNames, stateArenas) {
-            for parameter in arena.parameters where !parameter.isStatistic {
-                tensors.append(
-                    StoredTensor(
-                        name: "\(name).\(parameter.name)", type: .float32, shape: parameter.shape,
-                        bytes: UnsafeRawBufferPointer(start: state.baseAddress! + parameter.offset, count: parameter.count * 4)))
+    /// The optimizer's tensors as a checkpoint stores them: which state, of which parameter.
+    private var optimizerTensors: [(info: TensorInfo, state: Int, parameter: Parameter)] {
+        optimizer.stateNames.enumerated().flatMap { number, name in
+            arena.parameters.filter { !$0.isStatistic }.map { parameter in
+                (TensorInfo(name: "\(name).\(parameter.name)", type: .float32, shape: parameter.shape), number, parameter)
             }
-        }
-        guard let grids else { return try body(tensors) }
-        let exponents = grids.map { Int32($0.limitExponent) }
-        return try exponents.withUnsafeBytes { bytes in
-            try body(tensors + [StoredTensor(name: Self.gridName, type: .int32, shape: [exponents.count], bytes: bytes)])
         }
     }
 
-    private func load(_ checkpoint: Checkpoint) throws {
+    private var gridInfo: TensorInfo { TensorInfo(name: Self.gridName, type: .int32, shape: [arena.parameters.count]) }
+
+    /// Views of all that the optimizer keeps, and of the grids, as a checkpoint stores them.
+    ///
+    /// - Parameter states: the whole of each state.
+    private func withOptimizerState<Result>(
+        _ states: [UnsafeMutableBufferPointer<Float>], _ body: ([StoredTensor]) throws -> Result
+    ) rethrows -> Result {
+        let tensors = optimizerTensors.map { tensor in
+            StoredTensor(
+                info: tensor.info,
+                bytes: UnsafeRawBufferPointer(
+                    start: states[tensor.state].baseAddress! + tensor.parameter.offset, count: tensor.parameter.count * 4))
+        }
+        guard let grids else { return try body(tensors) }
+        let exponents = grids.map { Int32($0.limitExponent) }
+        return try exponents.withUnsafeBytes { bytes in try body(tensors + [StoredTensor(info: gridInfo, bytes: bytes)]) }
+    }
+
+    /// Takes weights and grids, and the optimizer's state unless that is shared out. Gives where the latter is.
+    private func load(_ checkpoint: Checkpoint) throws -> SafetensorsReader {
         let stored = try checkpoint.weights()
         if let difference = stored.difference(from: weights.map(\.info)) {
             throw TrainingError.otherModel(path: checkpoint.path, difference: difference)
         }
         let state = try checkpoint.optimizer()
-        if recipe.reduction == .exact {
-            grids = arena.parameters.map { _ in Grid(limitExponent: 0, parts: partsPerStep) }
-        }
-        if let difference = withOptimizerState({ state.difference(from: $0.map(\.info)) }) {
+        let tensors = optimizerTensors
+        let expected = tensors.map(\.info) + (recipe.reduction == .exact ? [gridInfo] : [])
+        if let difference = state.difference(from: expected) {
             throw TrainingError.otherOptimizer(path: checkpoint.path, difference: difference)
         }
         for parameter in arena.parameters {
             try stored.read(parameter.name, into: UnsafeMutableRawBufferPointer(start: parameter.values, count: parameter.count * 4))
-            for (name, memory) in zip(optimizer.stateNames, stateArenas) where !parameter.isStatistic {
-                try state.read(
-                    "\(name).\(parameter.name)",
-                    into: UnsafeMutableRawBufferPointer(start: memory.baseAddress! + parameter.offset, count: parameter.count * 4))
-            }
+        }
+        for (info, number, parameter) in tensors where shards == nil {
+            let place = stateArenas[number].baseAddress! + parameter.offset
+            try state.read(info.name, into: UnsafeMutableRawBufferPointer(start: place, count: parameter.count * 4))
         }
         if recipe.reduction == .exact {
             var exponents = [Int32](repeating: 0, count: arena.parameters.count)
             try exponents.withUnsafeMutableBytes { try state.read(Self.gridName, into: $0) }
-            grids = exponents.map { Grid(limitExponent: Int($0), parts: partsPerStep) }
+            decodeGrids(exponents)
         }
-        committedSteps = checkpoint.manifest.step
+        return state
     }
 }

@@ -31,8 +31,12 @@ extension Trainer {
                 let misfits = recipe.reduction == .exact ? control.misfits : []
                 for index in misfits { grids![index] = grids![index].raised() }
                 if misfits.isEmpty {
-                    outcome.gradientNorm = clock.measure(.optimizer) { commit(control) }
                     outcome.isCommitted = true
+                    clock.measure(.optimizer) {
+                        outcome.gradientNorm = takeGradients(control)
+                        if shards == nil { commit(outcome) }
+                    }
+                    if shards != nil { decided = outcome }
                 }
             }
             return outcome.values
@@ -126,12 +130,9 @@ extension Trainer {
         reducer.record(microBatch: id, weight: weight, lossSum: lossSum)
     }
 
-    /// The optimizer step, from the sums that every rank has. Gives the gradient's norm before clipping.
-    private func commit(_ control: StepControl) -> Double {
-        let trained = arena.trainedRange
-        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[trained])
-        let norm = GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
-        let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: norm, limit: $0) } ?? 1
+    /// Finds the gradient's norm before clipping, and the grids of the next step, from the sums that every rank has.
+    private func takeGradients(_ control: StepControl) -> Double {
+        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[arena.trainedRange])
         if let current = grids {
             grids = zip(current, arena.parameters).map { grid, parameter in
                 let magnitude = GradientNorm.largestMagnitude(
@@ -139,17 +140,34 @@ extension Trainer {
                 return grid.next(largestMagnitudeBits: magnitude.bitPattern)
             }
         }
+        return GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
+    }
+
+    /// The optimizer step, on the whole of the state.
+    private func commit(_ outcome: StepOutcome) {
+        update(arena.trainedRange, state: stateArenas.map { $0.baseAddress! }, with: outcome)
+        endCommit(outcome)
+    }
+
+    /// What the optimizer does to a stretch of the arena.
+    ///
+    /// - Parameter state: where the stretch's state stands, in the order of the optimizer's names.
+    func update(_ range: Range<Int>, state: [UnsafeMutablePointer<Float>], with outcome: StepOutcome) {
+        let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: outcome.gradientNorm, limit: $0) } ?? 1
         let part = ArenaPart(
-            range: trained, values: arena.values.baseAddress!, gradients: arena.gradients.baseAddress!,
-            state: stateArenas.map { $0.baseAddress! }, decayRuns: arena.decayRuns)
+            range: range, values: arena.values.baseAddress! + range.lowerBound, gradients: arena.gradients.baseAddress! + range.lowerBound,
+            state: state, decayRuns: arena.decayRuns)
         optimizer.update(
             part,
             with: OptimizerStep(
-                number: committedSteps + 1, learningRate: recipe.schedule.learningRate(atStep: committedSteps),
-                gradientScale: Float(clip / control.weight)))
-        arena.updateStatistics(scale: Float(1 / control.weight))
-        committedSteps += 1
-        return norm
+                number: outcome.step + 1, learningRate: recipe.schedule.learningRate(atStep: outcome.step),
+                gradientScale: Float(clip / outcome.control.weight)))
+    }
+
+    /// What belongs to a step besides.
+    func endCommit(_ outcome: StepOutcome) {
+        arena.updateStatistics(scale: Float(1 / outcome.control.weight))
+        committedSteps = outcome.step + 1
     }
 
     /// Where a test may have this rank die.

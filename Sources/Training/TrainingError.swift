@@ -14,6 +14,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case ranksDiffer(rank: Int, what: String)
     /// Ranks that had the same state have come to differ: a computer has miscalculated. `ranks` are those that differ from most.
     case diverged(step: Int, ranks: [Int], tensor: String, sameAtStep: Int)
+    /// Both ranks that had a part of the optimizer's state are lost, and there is no checkpoint.
+    case stateLost(step: Int)
     /// A checkpoint's tensors are not this model's.
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
@@ -39,6 +41,9 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
             "after step \(step) \(ranks.count == 1 ? "rank" : "ranks") \(ranks.map(String.init).joined(separator: ", ")) "
                 + "\(ranks.count == 1 ? "has" : "have") another \(tensor) than \(ranks.count == 1 ? "the others" : "one another"), which was the same "
                 + "after step \(sameAtStep): a processor or memory there is faulty; no checkpoint was written since"
+        case .stateLost(let step):
+            "after step \(step) a part of the optimizer's state was lost with both workers that had it, and there is no checkpoint to go "
+                + "back to: give --out and --checkpoint-every with --shard-optimizer"
         case .otherModel(let path, let difference):
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):

@@ -23,9 +23,11 @@ import Training
     /// Trains with evaluations and checkpoints on the way, as the built-in tasks do.
     static func train(
         _ ring: Ring, faults: FaultInjector? = nil, steps: Int = 12, checkpoints: CheckpointDirectory? = nil,
-        assignment: MicroBatchAssignment = .fixed, observe: (Trainer<Numbers>) throws -> Void = { _ in }
+        assignment: MicroBatchAssignment = .fixed, shards: Bool = false, observe: (Trainer<Numbers>) throws -> Void = { _ in }
     ) throws -> Curve {
         let trainer = try smallTrainer(ring, steps: steps)
+        if shards { trainer.shardOptimizer() }
+        trainer.fallback = { try checkpoints?.latest().checkpoint }
         trainer.faults = faults
         trainer.compareEvery = 4
         trainer.assignment = assignment
@@ -71,7 +73,8 @@ import Training
 
     /// Whoever is left has the curve of a world of one.
     static func expectTheSameBits(
-        _ worldSize: Int, _ deaths: [Death], assignment: MicroBatchAssignment = .fixed, sourceLocation: SourceLocation = #_sourceLocation
+        _ worldSize: Int, _ deaths: [Death], assignment: MicroBatchAssignment = .fixed, shards: Bool = false,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) throws {
         let expected = try train(alone())
         let folder = try TemporaryFolder()
@@ -80,7 +83,7 @@ import Training
         let survivors = Mutex(0)
         let directory = CheckpointDirectory(folder.path)
         let died = try inMortalWorld(of: worldSize) { ring in
-            let curve = try train(ring, faults: faults, checkpoints: directory, assignment: assignment)
+            let curve = try train(ring, faults: faults, checkpoints: directory, assignment: assignment, shards: shards)
             #expect(curve == expected, "rank \(ring.rank) after \(deaths)", sourceLocation: sourceLocation)
             survivors.withLock { $0 += 1 }
         }
@@ -137,7 +140,7 @@ import Training
 
     /// A rank comes back in the middle of the run, gets the state, and ends with the others' bits: also the first rank, which then is first
     /// again.
-    @Test(arguments: [0, 1, 2]) func aRankReturns(rank: Int) throws {
+    @Test(arguments: [0, 1, 2], [false, true]) func aRankReturns(rank: Int, shards: Bool) throws {
         let steps = 400
         let expected = try ElasticTests.train(alone(), steps: steps)
         let faults = FaultInjector()
@@ -153,7 +156,7 @@ import Training
                 if number == 3 { while !faults.isUsedUp { usleep(1000) } }
                 let ring = try Ring(try coordinator.environment(rank: own))
                 #expect(ring.isNewcomer == (number == 3))
-                let curve = try ElasticTests.train(ring, faults: faults, steps: steps) { trainer in
+                let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: shards) { trainer in
                     if number == 3 { stepsOfReturned.withLock { $0 += 1 } }
                     // Time for the newcomer to come.
                     if stepsOfReturned.withLock({ $0 }) == 0 { usleep(5000) }
@@ -169,6 +172,99 @@ import Training
             }
         }
         #expect(stepsOfReturned.withLock { $0 } > 0 && ended.withLock { $0 } == 3)
+    }
+
+    // MARK: Where the optimizer's state is shared out
+
+    /// One rank dies in each part of a step: its part is with its neighbour.
+    @Test(
+        arguments: [.microBatch(3), .reduction, .commit, .decision, .gathering, .evaluation(3), .comparison, .save, .saved] as [FaultInjector.Point],
+        [0, 1, 3])
+    func oneOfFourWithShardsDies(point: FaultInjector.Point, rank: Int) throws {
+        try ElasticTests.expectTheSameBits(4, [(rank, point == .comparison ? 9 : point == .evaluation(3) ? 7 : 6, point)], shards: true)
+    }
+
+    /// One after the other, none of them before what the one before had is with two ranks again.
+    @Test(arguments: 0..<30) func anyWorldWithShards(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let worldSize = Int.random(in: 2...5, using: &random)
+        let mortal = (0..<worldSize).shuffled(using: &random).dropFirst()
+        var step = 1
+        let deaths = mortal.prefix(Int.random(in: 1..<worldSize, using: &random)).map { rank -> Death in
+            let points: [FaultInjector.Point] = [.microBatch(.random(in: 0..<7, using: &random)), .reduction, .commit, .decision, .gathering]
+            step += Int.random(in: 2...3, using: &random)
+            return (rank, step, points.randomElement(using: &random)!)
+        }
+        try ElasticTests.expectTheSameBits(worldSize, deaths, shards: true)
+    }
+
+    /// Both that have a part die at once: the run goes back to the checkpoint of step 5, says so, and ends with the same bits.
+    @Test(arguments: [FaultInjector.Point.microBatch(6), .reduction, .commit, .decision, .gathering]) func bothThatHaveAPartDie(point: FaultInjector.Point) throws {
+        let expected = try ElasticTests.train(alone())
+        let folder = try TemporaryFolder()
+        let directory = CheckpointDirectory(folder.path)
+        let faults = FaultInjector()
+        for rank in [1, 2] { faults.failAt(rank: rank, step: 8, point == .microBatch(6) ? (rank == 1 ? .microBatch(2) : .microBatch(4)) : point) }
+        let setbacks = Mutex<[Int]>([])
+        let died = try ElasticTests.inMortalWorld(of: 4) { ring in
+            let curve = try ElasticTests.train(ring, faults: faults, checkpoints: directory, shards: true) { trainer in
+                if let step = trainer.takeSetback() { setbacks.withLock { $0.append(step) } }
+            }
+            #expect(curve.digest == expected.digest)
+        }
+        #expect(died == 2)
+        #expect(setbacks.withLock { $0 } == [5, 5])
+    }
+
+    @Test func withoutACheckpointALostPartIsTheEnd() throws {
+        let faults = FaultInjector()
+        for rank in [1, 2] { faults.failAt(rank: rank, step: 8, .reduction) }
+        let told = Mutex(0)
+        _ = try ElasticTests.inMortalWorld(of: 4) { ring in
+            do {
+                _ = try ElasticTests.train(ring, faults: faults, shards: true)
+                Issue.record("rank \(ring.rank) went on")
+            } catch TrainingError.stateLost(step: 7) {
+                told.withLock { $0 += 1 }
+            }
+        }
+        #expect(told.withLock { $0 } == 2)
+    }
+
+    /// 2 / n of the state, but for the division's rest.
+    @Test(arguments: [1, 2, 3, 4, 5, 8]) func whatARankKeeps(worldSize: Int) throws {
+        let expected = try ElasticTests.train(alone()).digest
+        try inWorld(of: worldSize) { ring in
+            let trainer = try smallTrainer(ring)
+            trainer.shardOptimizer()
+            try trainer.run()
+            #expect(trainer.weightsDigest == expected)
+            let whole = trainer.arena.trainedRange.count * 2 * 4
+            #expect(abs(trainer.optimizerStateBytes - whole * min(worldSize, 2) / worldSize) <= 2 * 2 * 4)
+        }
+    }
+
+    /// Stopped and resumed with another number of workers, shared out before or after or both.
+    @Test(arguments: [(3, 4), (4, 1), (1, 3)], [(true, true), (true, false), (false, true)])
+    func resumedWithOrWithoutShards(sizes: (Int, Int), shards: (Bool, Bool)) throws {
+        let expected = try ElasticTests.train(alone()).digest
+        let folder = try TemporaryFolder()
+        let directory = CheckpointDirectory(folder.path)
+        try inWorld(of: sizes.0) { ring in
+            let trainer = try smallTrainer(ring)
+            if shards.0 { trainer.shardOptimizer() }
+            for _ in 0..<7 { _ = try trainer.step() }
+            try trainer.save(to: directory, recipe: [:])
+        }
+        let found = try #require(try directory.latest().checkpoint)
+        try inWorld(of: sizes.1) { ring in
+            let trainer = try smallTrainer(ring)
+            if shards.1 { trainer.shardOptimizer() }
+            try trainer.restore(ring.isFirst ? found : nil)
+            #expect(trainer.committedSteps == 7)
+            try trainer.run()
+            #expect(trainer.weightsDigest == expected)
+        }
     }
 
     // MARK: With other models and losses
