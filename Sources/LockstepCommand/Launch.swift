@@ -31,6 +31,7 @@ struct Launch {
         configuration.policy.maxRestarts = faults.map { $0.maxRestarts ?? usualRestarts } ?? 0
         // The coordinator is this process; rank 0 must not open a second one.
         configuration.environment["LOCKSTEP_COORDINATOR"] = "launcher"
+        if let faults { configuration.environment["LOCKSTEP_PEER_TIMEOUT"] = "\(Int(faults.peerTimeout.rounded(.up)))" }
         do {
             let outcome = try Launcher(configuration).run()
             if outcome.status == 0, !outcome.hasMetWorkers {

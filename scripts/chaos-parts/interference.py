@@ -17,6 +17,7 @@ class Pair:
         self.ends = {near: far, far: near}
         self.waiting = {near: b"", far: b""}  # What is to be written to each.
         self.ended = set()  # Ends that will send no more.
+        self.passed_on = set()  # Those of them of which the other side knows.
         self.stalled_until = 0.0
         self.bytes = 0
 
@@ -171,13 +172,14 @@ class Interference:
                     pair.ended.add(end)
             if events & selectors.EVENT_WRITE and pair.waiting[end]:
                 pair.waiting[end] = pair.waiting[end][self.send(end, pair.waiting[end]):]
-            for one in pair.ended:
+            for one in pair.ended - pair.passed_on:
                 if not pair.waiting[pair.ends[one]]:
+                    pair.passed_on.add(one)
                     pair.ends[one].shutdown(socket.SHUT_WR)
         except OSError:
             return self.drop(pair)
         if len(pair.ended) == 2 and not any(pair.waiting.values()):
-            return self.drop(pair)
+            return self.drop(pair, reset=False)
         self.watch(pair)
 
     @staticmethod
@@ -187,8 +189,8 @@ class Interference:
         except BlockingIOError:
             return 0
 
-    def drop(self, pair):
-        """Both ends are reset."""
+    def drop(self, pair, reset=True):
+        """Both ends are closed, and reset: what is on its way is lost then."""
         if pair in self.pairs:
             self.pairs.remove(pair)
         for end in pair.ends:
@@ -196,5 +198,6 @@ class Interference:
                 continue
             if end.fileno() in self.selector.get_map():
                 self.selector.unregister(end)
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if reset:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.close()
