@@ -42,11 +42,11 @@ let package = Package(
         .target(
             name: "Training",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers", "Telemetry",
-                "Tensors",
+                "CTensorKernels", "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers",
+                "Telemetry", "Tensors",
             ]),
         .target(name: "CGuardian"),
-        .target(name: "Launching", dependencies: ["CGuardian", "EventLoop", "Membership", "Wire"]),
+        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
@@ -73,15 +73,17 @@ let package = Package(
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
             name: "Probe",
-            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "Wire"], path: "Tests/Probe"),
+            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "TestSupport", "Wire"],
+            path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
-        .testTarget(name: "MembershipTests", dependencies: ["Membership"]),
+        .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),
         .testTarget(
             name: "CollectivesTests",
             dependencies: ["CRawRing", "Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+        .testTarget(name: "SimulationTests", dependencies: ["Collectives", "Membership", "TestSupport", "Wire"]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
         .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets"]),
@@ -95,10 +97,10 @@ let package = Package(
                 "sharded.index.json", "sharded1.safetensors", "sharded2.safetensors",
             ].map { .embedInCode("Resources/\($0)") }),
         .testTarget(name: "TelemetryTests", dependencies: ["Telemetry"]),
-        .testTarget(name: "TrainingTests", dependencies: ["TestSupport", "Training"]),
-        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe"]),
+        .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
+        .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["LockstepCommand", "Spirals"]),
+        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals"]),
     ],
     swiftLanguageModes: [.v6]
 )

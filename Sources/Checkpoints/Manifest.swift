@@ -90,11 +90,15 @@ extension Manifest {
         guard version == Manifest.supportedFormatVersion else {
             throw .unsupportedVersion(path: path, found: version, supported: Manifest.supportedFormatVersion)
         }
-        guard let seal = members.removeValue(forKey: Key.seal)?.string.flatMap(Digest.init(hex:)) else {
+        guard let seal = members.removeValue(forKey: Key.seal)?.string else {
             throw .invalidManifest(path: path, reason: "it has no \(Key.seal)")
         }
-        guard Digest.of(JSONValue.object(members).serialized().utf8) == seal else {
+        guard Digest.of(JSONValue.object(members).serialized().utf8).hex == seal else {
             throw .invalidManifest(path: path, reason: "it was altered: it does not match its \(Key.seal)")
+        }
+        // The seal is of the values. Whatever else is in the file, such as white space, has one spelling too.
+        guard Array((value.serialized(indented: true) + "\n").utf8) == bytes else {
+            throw .invalidManifest(path: path, reason: "it was altered: it is not spelled as Lockstep spells it")
         }
         guard let manifest = Manifest(members: members) else {
             throw .invalidManifest(path: path, reason: "a member is missing or of the wrong kind")

@@ -20,7 +20,7 @@ final class BenchRawRing {
         guard let coordinator = environment.coordinator, ring.worldSize > 1 else {
             preconditionFailure("a world of one has no sockets")
         }
-        rank = ring.rank
+        rank = ring.place
         worldSize = ring.worldSize
         let milliseconds = Int32(clamping: environment.timeout.components.seconds * 1000)
         self.milliseconds = milliseconds
@@ -112,7 +112,7 @@ final class BenchRawWork {
     init(_ operation: BenchOperation, bytes: Int, copies: Int, raw: BenchRawRing, ring: Ring) {
         self.raw = raw
         self.operation = operation
-        rank = ring.rank
+        rank = ring.place
         let worldSize = ring.worldSize
         // What a barrier does is an all-reduce of one element a rank.
         let count = operation == .barrier ? worldSize : (bytes + 3) / 4

@@ -25,14 +25,14 @@ final class BenchWork {
         self.reduction = reduction
         self.count = count
         let element = reduction == .bf16 ? BenchPattern.Element.bfloat16 : .float32
-        own = BenchPattern(element, rank: ring.rank, worldSize: ring.worldSize, limit: element)
+        own = BenchPattern(element, rank: ring.place, worldSize: ring.worldSize, limit: element)
         sums = BenchPattern(sumOf: element, worldSize: ring.worldSize)
         // SAFETY: freed in deinit, after the last operation has been waited for or the ring has failed; written by `prepare`.
         self.copies = copies
         arrayBytes = (max(1, count) * element.bytes + BenchWork.pageBytes - 1) & ~(BenchWork.pageBytes - 1)
         arrays = .allocate(byteCount: copies * arrayBytes, alignment: BenchWork.pageBytes)
         if reduction == .exact {
-            ownCarriers = BenchPattern(.float64, rank: ring.rank, worldSize: ring.worldSize, limit: element)
+            ownCarriers = BenchPattern(.float64, rank: ring.place, worldSize: ring.worldSize, limit: element)
             let carriers = UnsafeMutableRawPointer.allocate(byteCount: max(1, count) * 8, alignment: BenchWork.pageBytes)
             ownCarriers?.fill(carriers, 0..<count)
             self.carriers = carriers
@@ -57,7 +57,7 @@ final class BenchWork {
         switch operation {
         case .allReduce, .reduceScatter, .barrier: break
         case .allGather: sums.fill(array, chunk)
-        case .broadcast: if ring.rank == 0 { sums.fill(array, 0..<count) }
+        case .broadcast: if ring.place == 0 { sums.fill(array, 0..<count) }
         }
     }
 
@@ -90,7 +90,7 @@ final class BenchWork {
         }
     }
 
-    private var chunk: Range<Int> { ring.chunk(ring.rank, of: count) }
+    private var chunk: Range<Int> { ring.chunk(ring.place, of: count) }
 
     private func perform<Element: RingElement>(_ base: UnsafeMutablePointer<Element>) throws {
         let values = UnsafeMutableBufferPointer(start: base, count: count)

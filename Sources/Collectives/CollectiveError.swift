@@ -13,8 +13,22 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
     case protocolViolation(rank: Int, fault: String)
     /// A neighbour could not be reached, or did not prove itself, when the ring was formed.
     case noRing(rank: Int, host: String, cause: String)
+    /// The ring is to be formed anew, though nobody may be lost.
+    case interrupted(cause: String)
+    /// Only newcomers are left, who have no state of the run yet.
+    case stateLost
+    /// Some have ended two sections more than others: a section had no operation in which all wait for all.
+    case sectionsApart(progress: [Int])
     /// The ring was closed by this process.
     case closed
+
+    /// Whether the next generation's ring can mend it.
+    public var isRingFailure: Bool {
+        switch self {
+        case .peerLost, .noProgress, .noRing, .interrupted: true
+        case .mismatch, .protocolViolation, .stateLost, .sectionsApart, .closed: false
+        }
+    }
 
     public var description: String {
         switch self {
@@ -30,6 +44,13 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
             "rank \(rank) sent bytes that no Lockstep worker sends: \(fault)"
         case .noRing(let rank, let host, let cause):
             "no ring connection with rank \(rank) on \(host): \(cause)"
+        case .interrupted(let cause):
+            "the ring was interrupted: \(cause)"
+        case .stateLost:
+            "no worker is left that has the run's state: resume from the newest checkpoint"
+        case .sectionsApart(let progress):
+            "members have ended \(progress.map(String.init).joined(separator: ", ")) sections, which differ by more than one: "
+                + "every section needs an operation in which all wait for all"
         case .closed:
             "the ring was closed"
         }

@@ -4,36 +4,33 @@ import Membership
 /// A worker's membership, on a thread of its own, so that the coordinator is heard, and in rank 0 speaks, whatever the compute thread
 /// and the ring are doing.
 ///
-/// Made by the compute thread; everything else happens on the control thread, and reaches the ring through `RingShared` and the
-/// ring's loop.
+/// Made by the compute thread, whose calls it passes on; what it hears reaches the compute thread and the ring through `RingShared`.
 final class ControlPlane: @unchecked Sendable {
     // SAFETY (@unchecked Sendable): all state is made before the loop's thread starts and touched only on it afterwards.
 
     private let loop: Loop
-    private let ring: DataPlane?
     private let shared: Monitor<RingShared>
-    private let worldSize: Int
     private var coordinator: Coordinator?
     private var member: Member?
-    private var members: [Int: String] = [:]
+    private var hostNames: [Int: String] = [:]
 
     static func joinLimit(_ timeout: Duration) -> Duration { min(timeout, .seconds(120)) }
 
-    /// Starts joining. `ring` is nil in a world of one. Throws if the coordinator, where it is to be here, cannot have its address.
+    /// Starts looking for the coordinator; `RingShared.localHost` follows. Throws if the coordinator, where it is to be here, cannot have
+    /// its address. `told` is called with what a coordinator here has to tell, on the control thread.
     init(
-        environment: WorkerEnvironment, address: WorkerEnvironment.CoordinatorAddress, ring: DataPlane?,
-        shared: Monitor<RingShared>
+        environment: WorkerEnvironment, address: WorkerEnvironment.CoordinatorAddress, shared: Monitor<RingShared>,
+        told: @escaping @Sendable (MembershipEvent) -> Void
     ) throws {
-        self.ring = ring
         self.shared = shared
-        worldSize = environment.worldSize
         loop = try Loop()
         do {
-            if address.isOurs { coordinator = try ControlPlane.coordinator(loop, environment, address) }
+            if address.isOurs { coordinator = try ControlPlane.coordinator(loop, environment, address, told) }
             member = try Member(
-                loop: loop, rank: environment.rank, worldSize: worldSize, coordinator: address,
-                timeLimit: ControlPlane.joinLimit(environment.timeout)
-            ) { [weak self] event in self?.happened(event) }
+                loop: loop, rank: environment.rank, worldSize: environment.worldSize, coordinator: address,
+                timeLimit: ControlPlane.joinLimit(environment.timeout),
+                reached: { [shared] localHost in shared.notify(.computeThread) { $0.localHost = localHost } },
+                happened: { [weak self] event in self?.happened(event) })
             try loop.startThread(name: "lockstep-control")
         } catch {
             loop.close()
@@ -41,9 +38,26 @@ final class ControlPlane: @unchecked Sendable {
         }
     }
 
-    /// Says to the coordinator that a rank is waited for in vain; the verdict comes as `RingShared.failure`. From any thread.
+    // MARK: From any thread
+
+    /// Asks for the next ring. The answer comes as `RingShared.answer`.
+    func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, port: UInt16, complaint: Recovery.Complaint?) {
+        loop.enqueue { [self] in
+            if let complaint { member?.complain(rank: complaint.rank, cause: complaint.cause) }
+            member?.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port)
+        }
+    }
+
+    /// Says to the coordinator that a rank is waited for in vain; what it makes of it comes as `RingShared.failure`.
     func stalled(waitingFor rank: Int, limit: Duration) {
         loop.enqueue { [self] in member?.stalled(waitingFor: rank, limit: limit) }
+    }
+
+    /// Asks for a piece of a section's work. The answer comes as `RingShared.claim`.
+    func claim(generation: Int, section: Int, count: Int) {
+        loop.enqueue { [self] in
+            member?.claim(generation: UInt32(generation), section: UInt64(section), count: UInt32(clamping: count))
+        }
     }
 
     /// Says to the coordinator that this worker is done. `RingShared.isOver` follows.
@@ -60,43 +74,32 @@ final class ControlPlane: @unchecked Sendable {
         loop.stopAndJoin()
     }
 
+    // MARK: On the control thread
+
     private static func coordinator(
-        _ loop: Loop, _ environment: WorkerEnvironment, _ address: WorkerEnvironment.CoordinatorAddress
+        _ loop: Loop, _ environment: WorkerEnvironment, _ address: WorkerEnvironment.CoordinatorAddress,
+        _ told: @escaping @Sendable (MembershipEvent) -> Void
     ) throws -> Coordinator {
+        var configuration = Coordinator.Configuration(worldSize: environment.worldSize)
+        configuration.joinTimeLimit = joinLimit(environment.timeout)
+        configuration.peerTimeout = environment.peerTimeout
         do throws(LoopError) {
             return try Coordinator(
-                loop: loop, host: address.host, port: address.port, worldSize: environment.worldSize, secret: address.secret,
-                joinTimeLimit: joinLimit(environment.timeout)) { _ in }
+                loop: loop, host: address.host, port: address.port, secret: address.secret, configuration: configuration,
+                happened: told)
         } catch {
             throw MembershipError.cannotCoordinate(cause: error.description)
         }
     }
 
     private func happened(_ event: Member.Event) {
-        switch event {
-        case .reached(let localHost):
-            guard let ring else { return member?.announce(port: 0) ?? () }
-            ring.listen(on: localHost) { [self] port in
-                _ = loop.enqueue { [self] in member?.announce(port: port) }
-            }
-        case .formed(let generation, let members):
-            for member in members { self.members[Int(member.rank)] = member.hostName }
-            guard let ring else { return shared.notify(.computeThread) { $0.isFormed = true } }
-            ring.form(generation: generation, members: members)
-        case .lost(let rank, let cause):
-            let (completed, bytes) = shared.withLock { ($0.completed, $0.bytesSent) }
-            fail(
-                CollectiveError.peerLost(
-                    rank: rank, host: members[rank] ?? "?", operation: completed, bytesMoved: bytes, cause: cause))
-        case .failed(let error):
-            fail(error)
-        case .over:
-            shared.notify(.computeThread) { $0.isOver = true }
+        if case .announced(_, let members, _) = event {
+            for member in members { hostNames[Int(member.rank)] = member.hostName }
         }
-    }
-
-    private func fail(_ error: any Error) {
-        shared.notify(.computeThread) { if $0.failure == nil { $0.failure = error } }
-        ring?.interrupt()
+        let plane = shared.notify(.computeThread) { shared in
+            shared.news.hear(event, host: { hostNames[$0] ?? "?" }, completed: shared.completed, bytesMoved: shared.bytesSent)
+            return shared.plane
+        }
+        plane?.interrupt()
     }
 }

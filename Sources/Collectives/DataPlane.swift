@@ -3,19 +3,17 @@ import Glibc
 import Membership
 import Wire
 
-/// The ring's loop with the ring's connections on it, and who drives it.
+/// One generation's ring: its loop with the connections on it, and who drives it.
 ///
 /// A small operation is over sooner than a thread is woken. So the compute thread drives the loop itself while it has nothing to do
 /// but wait; where it goes on computing after `submit`, the ring's thread does; while nothing is under way nobody does, and both sleep.
-/// All methods but `listen`, `form` and `interrupt`, which the control thread calls, are the compute thread's.
+/// All methods but `interrupt`, which the control thread calls, are the compute thread's.
 final class DataPlane: @unchecked Sendable {
     // SAFETY (@unchecked Sendable): `shared` is a monitor, and everything on the loop is touched only by its driver, of which
     // `RingShared.driver` admits one at a time.
 
     private let shared: Monitor<RingShared>
     private let loop: Loop
-    private let rank: Int
-    private let worldSize: Int
     private let timeout: Duration
     private var wake: Wake!
     private var formation: RingFormation!
@@ -23,7 +21,9 @@ final class DataPlane: @unchecked Sendable {
     private var verdictTimer: Timer?
     private var thread: pthread_t?
     private var generation: UInt32 = 0
-    private var hostNames: [Int: String] = [:]
+    /// By place.
+    private var members: [MemberAddress] = []
+    private var place = 0
     private var spin = AdaptiveSpin(longest: DataPlane.longestSpin)
     /// This host has more workers than cores: who looks for bytes lets others have the core in between.
     private var isCrowded = false
@@ -32,19 +32,15 @@ final class DataPlane: @unchecked Sendable {
     private static let longestSpin = Duration.microseconds(100)
     /// Among looks at the connections, one in so many is a pass of the loop, which has timers and other threads' requests too.
     private static let looksForAPass = 8
-    /// Well within the 100 ms in which the death of a peer is to be told.
-    private static let verdictTime = Duration.milliseconds(50)
     /// The coordinator waits a little for all who wait in vain.
     private static let stallVerdictTime = Duration.seconds(3)
 
     /// Tells the coordinator for whom this rank waits in vain. Set before the ring is formed.
     var stalled: (_ waitingFor: Int, _ limit: Duration) -> Void = { _, _ in }
 
-    init(environment: WorkerEnvironment, secret: Secret, shared: Monitor<RingShared>) throws {
+    init(secret: Secret, timeout: Duration, shared: Monitor<RingShared>) throws {
         self.shared = shared
-        rank = environment.rank
-        worldSize = environment.worldSize
-        timeout = environment.timeout
+        self.timeout = timeout
         loop = try Loop()
         do {
             wake = try Wake(loop: loop) { [weak self] in self?.takeSubmissions() }
@@ -52,45 +48,37 @@ final class DataPlane: @unchecked Sendable {
             loop.close()
             throw error
         }
-        formation = RingFormation(
-            loop: loop, rank: rank, worldSize: worldSize, secret: secret, timeLimit: ControlPlane.joinLimit(timeout)
-        ) { [weak self] result in self?.formed(result) }
+        formation = RingFormation(loop: loop, secret: secret) { [weak self] result in self?.formed(result) }
     }
 
-    // MARK: For the control thread
-
-    /// Listens for the left neighbour on an address of this host; `ready` is called by the driver with the port.
-    func listen(on host: String, ready: @escaping @Sendable (UInt16) -> Void) {
-        loop.enqueue { [self] in
-            do throws(LoopError) {
-                ready(try formation.listen(on: host))
-            } catch {
-                fail(CollectiveError.noRing(rank: rank, host: host, cause: error.description))
-            }
-        }
-    }
-
-    /// Connects with the neighbours.
-    func form(generation: UInt32, members: [MemberAddress]) {
-        loop.enqueue { [self] in
-            self.generation = generation
-            for member in members { hostNames[Int(member.rank)] = member.hostName }
-            let here = members.count { $0.hostName == members[rank].hostName }
-            isCrowded = here > sysconf(Int32(_SC_NPROCESSORS_ONLN))
-            formation.form(generation: generation, members: members)
-        }
-    }
-
-    /// Makes the driver look at `RingShared.failure`.
+    /// Makes the driver look at what the control thread has put into `RingShared`. From any thread.
     func interrupt() {
         loop.enqueue {}
     }
 
     // MARK: For the compute thread
 
-    /// Drives the loop until the ring is complete or has failed, then starts the ring's thread.
-    func join() throws {
+    /// Listens for members on an address of this host; gives the port.
+    func listen(on host: String) throws -> UInt16 {
+        try formation.listen(on: host)
+    }
+
+    /// Returns when the coordinator has answered, or something has failed. Members may connect meanwhile.
+    func waitForAnswer() {
+        drive { $0.news.answer != nil }
+    }
+
+    /// Connects with the members, drives the loop until the ring is complete or has failed, then starts the ring's thread.
+    func form(generation: UInt32, members: [MemberAddress], place: Int, within limit: Duration) throws {
+        self.generation = generation
+        self.members = members
+        self.place = place
+        let here = members.count { $0.hostName == members[place].hostName }
+        isCrowded = here > sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        loop.claim()
+        formation.form(generation: generation, members: members, place: place, within: limit)
         drive { $0.isFormed }
+        if let failure = shared.withLock({ $0.failure }) { throw failure }
         try startThread()
     }
 
@@ -117,13 +105,22 @@ final class DataPlane: @unchecked Sendable {
             if let failure = shared.failure { return .failure(failure) }
             return shared.hasRoom ? .success(shared.submit(operation)) : nil
         }
+        if case .failure = sequence { settle() }
         return try sequence.get()
+    }
+
+    /// Returns when nobody drives the loop any more, which after a failure is soon and for good: the caller's memory is its own again.
+    func settle() {
+        shared.wait(.computeThread) { $0.driver == .nobody ? () : nil }
     }
 
     /// Returns when the operation has ended with its sum; throws why it has not.
     func wait(for sequence: UInt64) throws {
         drive { $0.completed >= sequence }
-        if let failure = shared.withLock({ $0.completed >= sequence ? nil : $0.failure }) { throw failure }
+        if let failure = shared.withLock({ $0.completed >= sequence ? nil : $0.failure }) {
+            settle()
+            throw failure
+        }
     }
 
     /// Ends the ring's thread and closes everything.
@@ -206,7 +203,7 @@ final class DataPlane: @unchecked Sendable {
         while true {
             let isStopping: Bool = shared.wait(.ringThread) { shared in
                 if shared.isStopping { return true }
-                guard shared.needsRingThread, shared.driver == .nobody else { return nil }
+                guard shared.needsRingThread, shared.driver == .nobody, shared.failure == nil else { return nil }
                 shared.driver = .ringThread
                 shared.needsRingThread = false
                 return false
@@ -235,7 +232,7 @@ final class DataPlane: @unchecked Sendable {
         case .success(let streams):
             do {
                 connections = try RingConnections(
-                    streams, rank: rank, worldSize: worldSize, generation: generation, timeout: timeout, neighbour: neighbour,
+                    streams, rank: place, worldSize: members.count, generation: generation, timeout: timeout, neighbour: neighbour,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
                 shared.notify(.computeThread) { $0.isFormed = true }
@@ -245,8 +242,9 @@ final class DataPlane: @unchecked Sendable {
         }
     }
 
-    private func neighbour(_ rank: Int) -> Neighbour {
-        Neighbour(rank: rank, host: hostNames[rank] ?? "?")
+    /// The connections know members by their places; their errors get the ranks in `named`.
+    private func neighbour(_ place: Int) -> Neighbour {
+        Neighbour(rank: place, host: members[place].hostName)
     }
 
     private func completed(through sequence: UInt64) {
@@ -257,24 +255,32 @@ final class DataPlane: @unchecked Sendable {
         }
     }
 
-    /// When a worker dies its neighbours notice first, and their neighbours then lose them: the coordinator saw who was first. It is
-    /// heard before a neighbour is blamed.
-    private func connectionFailed(_ error: CollectiveError) {
-        switch error {
-        case .peerLost:
-            awaitVerdict(DataPlane.verdictTime, else: error)
-        case .noProgress(_, let waitingFor, _, _, _, let limit):
-            stalled(waitingFor, limit)
-            awaitVerdict(DataPlane.stallVerdictTime, else: error)
-        default:
-            fail(error)
-        }
-    }
-
-    private func awaitVerdict(_ time: Duration, else error: CollectiveError) {
+    /// Where somebody is waited for in vain, the coordinator, who hears it of all, says whose fault it is; it is heard before a neighbour
+    /// is blamed.
+    private func connectionFailed(_ failure: CollectiveError) {
+        let error = named(failure)
+        guard case .noProgress(_, let waitingFor, _, _, _, let limit) = error else { return fail(error) }
+        stalled(waitingFor, limit)
         guard let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) }) else { return fail(error) }
         verdictTimer = timer
-        timer.start(after: time)
+        timer.start(after: DataPlane.stallVerdictTime)
+    }
+
+    /// An error with ranks where the connections have places.
+    private func named(_ error: CollectiveError) -> CollectiveError {
+        func rank(_ place: Int) -> Int { members.indices.contains(place) ? Int(members[place].rank) : place }
+        return switch error {
+        case .peerLost(let place, let host, let operation, let bytes, let cause):
+            .peerLost(rank: rank(place), host: host, operation: operation, bytesMoved: bytes, cause: cause)
+        case .noProgress(let place, let waitingFor, let host, let operation, let bytes, let limit):
+            .noProgress(
+                rank: rank(place), waitingFor: rank(waitingFor), host: host, operation: operation, bytesMoved: bytes, limit: limit)
+        case .mismatch(let place, let operation, let theirs, let ours):
+            .mismatch(rank: rank(place), operation: operation, theirs: theirs, ours: ours)
+        case .protocolViolation(let place, let fault):
+            .protocolViolation(rank: rank(place), fault: fault)
+        case .noRing, .interrupted, .stateLost, .sectionsApart, .closed: error
+        }
     }
 
     private func fail(_ error: any Error) {

@@ -20,8 +20,13 @@ final class Monitor<State>: @unchecked Sendable {
     init(_ state: consuming State) {
         self.state = state
         pthread_mutex_init(mutex, nil)
-        pthread_cond_init(conditions, nil)
-        pthread_cond_init(conditions + 1, nil)
+        var attributes = pthread_condattr_t()
+        pthread_condattr_init(&attributes)
+        // Deadlines must not move when somebody sets the clock.
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        pthread_cond_init(conditions, &attributes)
+        pthread_cond_init(conditions + 1, &attributes)
+        pthread_condattr_destroy(&attributes)
     }
 
     deinit {
@@ -59,6 +64,25 @@ final class Monitor<State>: @unchecked Sendable {
             count(side, 1)
             pthread_cond_wait(conditions + side.rawValue, mutex)
             count(side, -1)
+        }
+    }
+
+    /// Waits as `wait(_:until:)` does, for `limit` at most; nil when the time is up.
+    func wait<Result>(_ side: Side, for limit: Duration, until body: (inout State) -> Result?) -> Result? {
+        var deadline = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &deadline)
+        let (seconds, attoseconds) = limit.components
+        let nanoseconds = deadline.tv_nsec + Int(attoseconds / 1_000_000_000)
+        deadline.tv_sec += Int(seconds) + nanoseconds / 1_000_000_000
+        deadline.tv_nsec = nanoseconds % 1_000_000_000
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        while true {
+            if let result = body(&state) { return result }
+            count(side, 1)
+            let code = pthread_cond_timedwait(conditions + side.rawValue, mutex, &deadline)
+            count(side, -1)
+            if code == ETIMEDOUT { return body(&state) }
         }
     }
 

@@ -1,42 +1,91 @@
 import CReductionKernels
 import Membership
 
-/// A rank's place in the ring of a job, and the collective operations on it.
+/// A worker's place in the ring of a job, and the collective operations on it.
 ///
 /// Every rank makes the same calls in the same order; each operation is matched by its number. Calls come from one thread, the
 /// compute thread. It moves the bytes itself while it waits for them; a thread of the ring's own does while the caller computes. A
 /// world of one has neither threads nor sockets.
 ///
-/// After an error the ring is of no more use: `close` it.
+/// Members may be lost, and others come: each such change is a new generation of the ring, with new connections. What is to survive it
+/// is done in a `section`. After an error outside of any, the ring is of no more use: `close` it.
 public final class Ring {
+    /// The stable number of this worker in the job. A worker that is started in the place of a dead one has the same.
     public let rank: Int
-    public let worldSize: Int
+    /// Members of this generation.
+    public internal(set) var worldSize: Int
+    /// This worker's position among the members, `0 ..< worldSize`: what chunks, roots and vectors with one element a member go by.
+    public internal(set) var place: Int
+    /// The ranks of this generation's members, by place, ascending.
+    public internal(set) var members: [Int]
+    /// Counts from 1, with every change of the members; 0 for a worker that has not been in a ring.
+    public internal(set) var generation = 0
+    /// Whether this worker came while the job was running and has not been let in yet: until `enter`, sections run alone, as in a world
+    /// of one.
+    public internal(set) var isNewcomer = false
+    /// Sections that have ended.
+    public internal(set) var progress = 0
+    /// `progress` when this generation's ring was formed.
+    public internal(set) var progressAtFormation = 0
+    /// Copies the state of the member at place `source` to all others, over the new ring; `Trainer` sets it. Called in recovery on all
+    /// members alike, where some are behind or newcomers.
+    ///
+    /// It must change nothing before its last operation has ended: let it receive into memory of its own, and copy then. If it throws, the
+    /// state must be what it was, or the loss of `source` in the middle of a copy would lose the state of both.
+    public var synchronise: ((_ source: Int) throws -> Void)?
 
-    /// An operation under way, to be waited for.
+    /// Whether this is the member at place 0: the one that prints, and writes metrics and checkpoints.
+    public var isFirst: Bool { place == 0 }
+
+    /// An operation under way, to be waited for in the generation that it was started in.
     public struct Ticket: Sendable {
         let sequence: UInt64
+        let generation: Int
     }
 
-    private let shared = Monitor(RingShared())
-    private var data: DataPlane?
-    private var control: ControlPlane?
+    /// What the last section gave: a worker that is behind, or comes, gets it from one that is not.
+    var keptValues: [Double] = []
+    var isInSection = false
+    var recovery = Recovery()
+    var localClaims = (generation: 0, section: -1, next: 0)
+    var hasAskedForClaim = false
+    var stopText: String?
+    /// What a coordinator in this process has to tell people: where there is no launcher, nobody else does.
+    let told: @Sendable (MembershipEvent) -> Void
+
+    let environment: WorkerEnvironment
+    let shared = Monitor(RingShared())
+    /// nil in a world of one.
+    var data: DataPlane?
+    /// nil where there is no coordinator.
+    private(set) var control: ControlPlane?
+    /// Bytes that were sent in rings before this generation's.
+    var bytesSentBefore: UInt64 = 0
     private var isClosed = false
 
-    /// Joins the job that the environment names, and returns when its ring is complete.
+    /// Well within the 100 ms in which the death of a peer is to be told.
+    private static let verdictTime = Duration.milliseconds(50)
+
+    /// Joins the job that the environment names, and returns when its ring is complete; or, where the job is running already, as a
+    /// newcomer.
     ///
-    /// Throws `MembershipError` if the environment makes no sense, the coordinator is not to be found or refuses, and
-    /// `CollectiveError.noRing` if a neighbour is not to be reached; nothing is left open then.
-    public init(_ environment: WorkerEnvironment) throws {
+    /// Throws `MembershipError` if the environment makes no sense, or the coordinator is not to be found or refuses; nothing is left open
+    /// then.
+    public convenience init(_ environment: WorkerEnvironment) throws {
+        try self.init(environment) { _ in }
+    }
+
+    package init(_ environment: WorkerEnvironment, told: @escaping @Sendable (MembershipEvent) -> Void) throws {
+        self.environment = environment
+        self.told = told
         rank = environment.rank
-        worldSize = environment.worldSize
+        worldSize = 1
+        place = 0
+        members = [environment.rank]
         guard let address = environment.coordinator else { return }
         do {
-            if worldSize > 1 { data = try DataPlane(environment: environment, secret: address.secret, shared: shared) }
-            let control = try ControlPlane(environment: environment, address: address, ring: data, shared: shared)
-            self.control = control
-            data?.stalled = { [weak control] in control?.stalled(waitingFor: $0, limit: $1) }
-            if let data { try data.join() } else { shared.wait(.computeThread) { $0.isFormed || $0.failure != nil ? () : nil } }
-            if let failure = shared.withLock({ $0.failure }) { throw failure }
+            control = try ControlPlane(environment: environment, address: address, shared: shared, told: told)
+            _ = try recover(isOpen: false, isBoundary: false)
         } catch {
             stop()
             throw error
@@ -48,7 +97,7 @@ public final class Ring {
     }
 
     /// Payload bytes that this rank has sent in operations that have ended.
-    public var bytesSent: UInt64 { shared.withLock { $0.bytesSent } }
+    public var bytesSent: UInt64 { bytesSentBefore + shared.withLock { $0.bytesSent } }
 
     // MARK: Operations
 
@@ -78,7 +127,7 @@ public final class Ring {
         return .init(reduction: reduction, source: memory, result: memory, count: values.count, pattern: pattern)
     }
 
-    /// The elementwise reduction over all ranks of chunk `rank` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
+    /// The elementwise reduction over all ranks of chunk `place` of `values` (`chunk(_:of:)`), written over that chunk; the rest of
     /// `values` stays as it is.
     public func reduceScatter<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
@@ -91,16 +140,16 @@ public final class Ring {
         try run(inPlace(values, Reduction(Element.ringElement.element), .allGather))
     }
 
-    /// Gives every rank the elements that rank `root` has.
+    /// Gives every rank the elements that the member at place `root` has.
     public func broadcast<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>, from root: Int) throws {
-        precondition((0..<worldSize).contains(root), "rank \(root) in a world of \(worldSize)")
+        precondition((0..<worldSize).contains(root), "place \(root) in a world of \(worldSize)")
         try run(inPlace(values, Reduction(Element.ringElement.element), .broadcast(root: root)))
     }
 
-    /// The part of `count` elements that a rank owns: chunks differ by at most one element, the longer ones come first.
-    public func chunk(_ rank: Int, of count: Int) -> Range<Int> {
+    /// The part of `count` elements that the member at a place owns: chunks differ by at most one element, the longer ones come first.
+    public func chunk(_ place: Int, of count: Int) -> Range<Int> {
         guard worldSize > 1 else { return 0..<count }
-        return RingPlan(rank: self.rank, worldSize: worldSize, count: count, segmentElements: 1).chunk(rank)
+        return RingPlan(rank: self.place, worldSize: worldSize, count: count, segmentElements: 1).chunk(place)
     }
 
     /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in
@@ -122,7 +171,7 @@ public final class Ring {
     /// Starts the float32 sum: `result[i]` becomes the sum over all ranks of `values[i]`. Both are the caller's until the ticket has
     /// been waited for, and may be the same memory; else `values` is only read.
     public func startAllReduce(_ values: UnsafeBufferPointer<Float>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
-        guard let base = values.baseAddress else { return Ticket(sequence: 0) }
+        guard let base = values.baseAddress else { return Ticket(sequence: 0, generation: generation) }
         return try submit(.init(reduction: Reduction(.float32), source: base, result: result, count: values.count))
     }
 
@@ -130,7 +179,7 @@ public final class Ring {
     ///
     /// Both are the caller's until the ticket has been waited for; `carriers` is only read and keeps this rank's partial sum.
     public func startAllReduce(carriers: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
-        guard let base = carriers.baseAddress else { return Ticket(sequence: 0) }
+        guard let base = carriers.baseAddress else { return Ticket(sequence: 0, generation: generation) }
         return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
     }
 
@@ -145,16 +194,28 @@ public final class Ring {
 
     /// Returns when the operation, and all before it, have ended with their sums; throws why they have not.
     public func wait(for ticket: Ticket) throws {
-        try data?.wait(for: ticket.sequence)
+        guard ticket.generation == generation else {
+            throw CollectiveError.interrupted(cause: "the operation was one of generation \(ticket.generation)")
+        }
+        guard let data else { return }
+        try judged { try data.wait(for: ticket.sequence) }
     }
 
-    /// Leaves the job properly: waits, for ten seconds at most, until every other rank has called it, so that nobody's going is
-    /// taken for a loss. After an error it closes at once.
+    /// Leaves the job properly: waits until every other rank has called it, so that nobody's going is taken for a loss. It is the last
+    /// section: whoever is behind is helped to its end before the others go. After an error it closes at once.
     public func close() {
         guard !isClosed else { return }
-        if let control, shared.withLock({ $0.failure == nil }) {
-            control.leave()
-            shared.wait(.computeThread) { $0.isOver || $0.failure != nil ? () : nil }
+        if let control, !isNewcomer, shared.withLock({ $0.failure == nil }) {
+            do {
+                _ = try section {
+                    try barrier()
+                    return keptValues
+                }
+                control.leave()
+                shared.wait(.computeThread) { $0.news.isOver || $0.news.exclusion != nil ? () : nil }
+            } catch {
+                // Whoever calls this has done its work; what fails now fails for those who have not, and they say so.
+            }
         }
         stop()
     }
@@ -163,27 +224,45 @@ public final class Ring {
         isClosed = true
         shared.notify(.computeThread) { if $0.failure == nil { $0.failure = CollectiveError.closed } }
         control?.stop()
-        data?.stop()
         control = nil
+        stopData()
+    }
+
+    /// Stops this generation's ring: afterwards no thread but this one touches the caller's memory.
+    func stopData() {
+        data?.stop()
         data = nil
+        shared.withLock { $0.plane = nil }
     }
 
     /// Starts an operation, or in a world of one does it.
     private func submit(_ operation: RingShared.Operation) throws -> Ticket {
         guard let data else {
             runAlone(operation)
-            return Ticket(sequence: 0)
+            return Ticket(sequence: 0, generation: generation)
         }
-        return Ticket(sequence: try data.submit(operation))
+        return Ticket(sequence: try judged { try data.submit(operation) }, generation: generation)
     }
 
     /// Does an operation from beginning to end.
     private func run(_ operation: RingShared.Operation) throws {
         guard let data else { return runAlone(operation) }
-        try data.run(operation)
+        try judged { try data.run(operation) }
     }
 
     private func runAlone(_ operation: RingShared.Operation) {
         operation.reduction.finishAlone(operation.source, into: operation.result, count: operation.count)
+    }
+
+    /// When a worker dies its neighbours notice first, and their neighbours then lose them; the coordinator saw who was first. Outside of
+    /// a section, where the error goes to people, it is heard before a neighbour is blamed.
+    private func judged<Result>(_ body: () throws -> Result) throws -> Result {
+        do {
+            return try body()
+        } catch let error as CollectiveError where !isInSection {
+            guard case .peerLost = error else { throw error }
+            let verdict = shared.wait(.computeThread, for: Ring.verdictTime) { $0.news.isJudged ? $0.failure : nil }
+            throw verdict ?? error
+        }
     }
 }

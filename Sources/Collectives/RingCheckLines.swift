@@ -28,7 +28,7 @@ extension RingCheck {
         _ numbers: Numbers<Element>, _ operation: ReduceOperation, _ ring: Ring
     ) -> (own: [Element], expected: [Element]) {
         let limit = max(1, numbers.most / ring.worldSize)
-        let own = (0..<RingCheck.period).map { numbers.value(whole(rank: ring.rank, index: $0, limit: limit)) }
+        let own = (0..<RingCheck.period).map { numbers.value(whole(rank: ring.place, index: $0, limit: limit)) }
         let expected = (0..<RingCheck.period).map { index in
             let values = (0..<ring.worldSize).map { whole(rank: $0, index: index, limit: limit) }
             return switch operation {
@@ -42,8 +42,8 @@ extension RingCheck {
 
     /// Several all-reduces under way, for each length.
     func allReduce<Element>(_ numbers: Numbers<Element>, _ operation: ReduceOperation, _ ring: Ring) throws -> Outcome {
-        var tally = RingCheckTally(rank: ring.rank, worldSize: ring.worldSize)
-        var delays = RingCheckDelays(seed: seed, rank: ring.rank)
+        var tally = RingCheckTally(rank: ring.place, worldSize: ring.worldSize)
+        var delays = RingCheckDelays(seed: seed, rank: ring.place)
         let (own, expected) = tables(numbers, operation, ring)
         for length in lengths(worldSize: ring.worldSize, elementBytes: MemoryLayout<Element>.stride) {
             let memories = (0..<Self.operationsAtOnce).map { _ in UnsafeMutableBufferPointer<Element>.allocate(capacity: length) }
@@ -64,8 +64,8 @@ extension RingCheck {
 
     /// The same for carriers: whole numbers far beyond float32's 24 bits, of which the sum is rounded once.
     func carriers(_ ring: Ring) throws -> Outcome {
-        var tally = RingCheckTally(rank: ring.rank, worldSize: ring.worldSize)
-        var delays = RingCheckDelays(seed: seed, rank: ring.rank)
+        var tally = RingCheckTally(rank: ring.place, worldSize: ring.worldSize)
+        var delays = RingCheckDelays(seed: seed, rank: ring.place)
         let (own, sums) = tables(Numbers<Double>("carriers", most: 1 << 52) { Double($0) } number: { $0 }, .sum, ring)
         let expected = sums.map { Float($0) }
         for length in lengths(worldSize: ring.worldSize, elementBytes: 8) {
@@ -93,12 +93,12 @@ extension RingCheck {
 
     /// The whole exact call on float32 of mixed magnitudes.
     func exact(_ ring: Ring) throws -> Outcome {
-        var tally = RingCheckTally(rank: ring.rank, worldSize: ring.worldSize)
-        var delays = RingCheckDelays(seed: seed, rank: ring.rank)
+        var tally = RingCheckTally(rank: ring.place, worldSize: ring.worldSize)
+        var delays = RingCheckDelays(seed: seed, rank: ring.place)
         for length in lengths(worldSize: ring.worldSize, elementBytes: 4) {
             let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: length)
             defer { memory.deallocate() }
-            for index in 0..<length { memory[index] = Float(Double(multiple(rank: ring.rank, index: index)) * 0x1p-20) }
+            for index in 0..<length { memory[index] = Float(Double(multiple(rank: ring.place, index: index)) * 0x1p-20) }
             delays.wait()
             try ring.allReduceExactly(memory)
             tally.compare(memory, with: { Double($0) }) { index in
@@ -123,18 +123,18 @@ extension RingCheck {
     /// The halves of an all-reduce, and broadcasts from each rank in turn. What an all-gather or a broadcast carries is the table of
     /// sums, and this rank's own numbers stand where they must not stay.
     func other(_ kind: Kind, _ ring: Ring) throws -> Outcome {
-        var tally = RingCheckTally(rank: ring.rank, worldSize: ring.worldSize)
-        var delays = RingCheckDelays(seed: seed, rank: ring.rank)
+        var tally = RingCheckTally(rank: ring.place, worldSize: ring.worldSize)
+        var delays = RingCheckDelays(seed: seed, rank: ring.place)
         let numbers = Numbers<Int32>("int32", most: 1 << 30) { Int32($0) } number: { Double($0) }
         let (own, sums) = tables(numbers, .sum, ring)
         var name = ""
         for (round, length) in lengths(worldSize: ring.worldSize, elementBytes: 4).enumerated() {
             let memory = UnsafeMutableBufferPointer<Int32>.allocate(capacity: length)
             defer { memory.deallocate() }
-            let chunk = ring.chunk(ring.rank, of: length)
+            let chunk = ring.chunk(ring.place, of: length)
             let root = round % ring.worldSize
             for index in 0..<length {
-                let holdsSum = kind == .allGather ? chunk.contains(index) : kind == .broadcast && ring.rank == root
+                let holdsSum = kind == .allGather ? chunk.contains(index) : kind == .broadcast && ring.place == root
                 memory[index] = (holdsSum ? sums : own)[index % RingCheck.period]
             }
             delays.wait()

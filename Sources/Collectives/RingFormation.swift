@@ -2,8 +2,9 @@ import EventLoop
 import Membership
 import Wire
 
-/// Brings about a rank's connections: two of the ring, to the right neighbour and from the left one, and those for exchanges, one with
-/// each partner, which the higher rank makes. Ends when all have proved themselves. Whoever else comes is refused.
+/// Brings about a member's connections in one generation: two of the ring, to the right neighbour and from the left one, and those for
+/// exchanges, one with each partner, which the one at the higher place makes. Ends when all have proved themselves. Whoever else comes is
+/// refused, and so is a member of another generation.
 ///
 /// Confined to the loop's thread.
 final class RingFormation {
@@ -11,7 +12,7 @@ final class RingFormation {
         var left: TCPStream
         var right: TCPStream
         /// For exchanges: one for each of `ExchangePlan.partners`, in that order.
-        var partners: [(rank: Int, stream: TCPStream)]
+        var partners: [(place: Int, stream: TCPStream)]
     }
 
     /// What a connection is for, as the handshake's channel says it.
@@ -26,40 +27,35 @@ final class RingFormation {
     }
 
     private let loop: Loop
-    private let rank: Int
-    private let worldSize: Int
     private let secret: Secret
-    private let timeLimit: Duration
+    private var timeLimit = Duration.zero
+    /// This member's place in the generation; members go by their places here, and by their ranks in handshakes and errors.
+    private var place = 0
+    private var worldSize: Int { members.count }
     private let ended: (Result<Streams, CollectiveError>) -> Void
     private var members: [MemberAddress] = []
     private var generation: UInt32 = 0
     private var listener: TCPListener?
     private var waiting: [TCPStream] = []
-    private let partners: [Int]
-    private let lines: [Line]
+    private var partners: [Int] = []
+    private var lines: [Line] = []
     private var streams: [Line: TCPStream] = [:]
     private var timer: Timer?
     private var retry: Timer?
     private var toRetry: Set<Line> = []
     private var hasEnded = false
 
-    /// Strangers that may wait, besides the members, for the ring to be announced. Members come within moments of the announcement, so
-    /// what has waited longest is a stranger's, and makes room.
-    private static let mostStrangersWaiting = 16
+    /// Connections that may wait for the ring to be announced: more than any member's partners, two for each round of an exchange.
+    /// Members come within moments of the announcement, so what has waited longest is a stranger's, and makes room.
+    private static let mostWaiting = 64
     private static let pauseBeforeRetry = Duration.milliseconds(20)
 
     init(
-        loop: Loop, rank: Int, worldSize: Int, secret: Secret, timeLimit: Duration,
-        ended: @escaping (Result<Streams, CollectiveError>) -> Void
+        loop: Loop, secret: Secret, ended: @escaping (Result<Streams, CollectiveError>) -> Void
     ) {
         self.loop = loop
-        self.rank = rank
-        self.worldSize = worldSize
         self.secret = secret
-        self.timeLimit = timeLimit
         self.ended = ended
-        partners = ExchangePlan(rank: rank, worldSize: worldSize).partners
-        lines = [.right, .left] + partners.map { .partner($0) }
     }
 
     /// Listens on any free port of the address; gives the port.
@@ -73,10 +69,14 @@ final class RingFormation {
         return listener.address.port
     }
 
-    /// The ring has been announced: calls those whom this rank has to call, and judges those who came early.
-    func form(generation: UInt32, members: [MemberAddress]) {
+    /// The ring has been announced: calls those whom this member has to call, and judges those who came early.
+    func form(generation: UInt32, members: [MemberAddress], place: Int, within timeLimit: Duration) {
         self.generation = generation
         self.members = members
+        self.place = place
+        self.timeLimit = timeLimit
+        partners = ExchangePlan(rank: place, worldSize: worldSize).partners
+        lines = [.right, .left] + partners.map { .partner($0) }
         do throws(LoopError) {
             let timer = try Timer(loop: loop) { [weak self] in self?.timeIsUp() }
             timer.start(after: timeLimit)
@@ -94,31 +94,33 @@ final class RingFormation {
         end(nil)
     }
 
-    private func rank(of line: Line) -> Int {
+    private func place(of line: Line) -> Int {
         switch line {
-        case .right: (rank + 1) % worldSize
-        case .left: (rank + worldSize - 1) % worldSize
-        case .partner(let rank): rank
+        case .right: (place + 1) % worldSize
+        case .left: (place + worldSize - 1) % worldSize
+        case .partner(let other): other
         }
     }
+
+    private func member(of line: Line) -> MemberAddress { members[place(of: line)] }
 
     private func isCalledByUs(_ line: Line) -> Bool {
         switch line {
         case .right: true
         case .left: false
-        case .partner(let other): other < rank
+        case .partner(let other): other < place
         }
     }
 
     private func own(_ channel: Channel) -> Introduction {
-        Introduction(purpose: .ring, generation: generation, rank: UInt32(rank), channel: channel.rawValue)
+        Introduction(purpose: .ring, generation: generation, rank: members[place].rank, channel: channel.rawValue)
     }
 
     // MARK: Calling
 
     private func call(_ line: Line) {
         guard !hasEnded else { return }
-        let member = members[rank(of: line)]
+        let member = member(of: line)
         do throws(LoopError) {
             _ = try Connector(loop: loop, host: member.host, port: member.port, within: timeLimit) { [weak self] result in
                 switch result {
@@ -142,7 +144,7 @@ final class RingFormation {
     private func connected(_ line: Line, _ stream: TCPStream) {
         do throws(WireError) {
             let handshake = try Handshake.connecting(
-                secret: secret, own: own(line == .right ? .ring : .exchange), expectedRank: UInt32(rank(of: line)))
+                secret: secret, own: own(line == .right ? .ring : .exchange), expectedRank: member(of: line).rank)
             run(handshake, over: stream) { [weak self] result in
                 guard let self, !hasEnded else { return stream.close() }
                 switch result {
@@ -167,7 +169,7 @@ final class RingFormation {
     private func accept(_ stream: TCPStream) {
         // Others may hear of the ring before this rank does; they wait, unread, until the generation is known.
         guard members.isEmpty else { return judge(stream) }
-        if waiting.count >= RingFormation.mostStrangersWaiting + lines.count { waiting.removeFirst().close() }
+        if waiting.count >= RingFormation.mostWaiting { waiting.removeFirst().close() }
         waiting.append(stream)
     }
 
@@ -181,13 +183,14 @@ final class RingFormation {
 
     /// The connection that a member makes; nil for one that nobody waits for.
     private func line(of peer: Introduction) -> Line? {
-        let line: Line
+        let line: Line?
         switch Channel(rawValue: peer.channel) {
         case .ring: line = .left
-        case .exchange: line = .partner(Int(peer.rank))
+        case .exchange: line = members.firstIndex { $0.rank == peer.rank }.map { .partner($0) }
         case nil: return nil
         }
-        return lines.contains(line) && !isCalledByUs(line) && rank(of: line) == Int(peer.rank) ? line : nil
+        guard let line, lines.contains(line), !isCalledByUs(line), member(of: line).rank == peer.rank else { return nil }
+        return line
     }
 
     // MARK: Both
@@ -215,7 +218,7 @@ final class RingFormation {
     }
 
     private func fail(_ line: Line, _ cause: String) {
-        let member = members[rank(of: line)]
+        let member = member(of: line)
         end(.failure(.noRing(rank: Int(member.rank), host: member.hostName, cause: cause)))
     }
 

@@ -1,3 +1,5 @@
+import Membership
+
 /// What the compute thread, the ring's thread and the control thread of a process have in common, under one lock.
 struct RingShared {
     /// Who drives the ring's loop. Whoever finds nobody doing it may; it has one driver at a time.
@@ -9,15 +11,18 @@ struct RingShared {
 
     typealias Operation = CollectiveOperation
 
+    // MARK: One generation's ring
+
     var driver = Driver.nobody
     /// Operations wait for the ring's thread, because the compute thread has gone on to compute.
     var needsRingThread = false
     var isStopping = false
-
     var isFormed = false
-    var isOver = false
     /// The first failure; those that follow come of it.
-    var failure: (any Error)?
+    var failure: (any Error)? {
+        get { news.failure }
+        set { news.failure = newValue }
+    }
 
     /// Operations submitted, taken by the driver, and ended, in order.
     var submitted: UInt64 = 0
@@ -28,7 +33,28 @@ struct RingShared {
     /// The operations that were submitted and not taken: a circle with room for all that may be under way.
     private var queue = [Operation?](repeating: nil, count: CollectiveOperation.mostUnderWay)
 
+    // MARK: Membership
+
+    /// This host's address on the way to the coordinator, once that is reached.
+    var localHost: String?
+    /// What was heard from the coordinator.
+    var news = News()
+    /// The ring's loop, which sleeps in its sockets and must be woken for news.
+    var plane: DataPlane?
+
     var hasRoom: Bool { submitted - completed < UInt64(queue.count) }
+
+    /// Forgets the ring that was, whose threads have ended; the next has not been announced.
+    mutating func beginGeneration() {
+        driver = .nobody
+        needsRingThread = false
+        isStopping = false
+        isFormed = false
+        (submitted, taken, completed, bytesSent) = (0, 0, 0, 0)
+        for index in queue.indices { queue[index] = nil }
+        news.beginGeneration()
+        plane = nil
+    }
 
     /// Gives the operation its number.
     mutating func submit(_ operation: Operation) -> UInt64 {

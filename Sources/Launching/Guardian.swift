@@ -11,10 +11,12 @@ struct Guardian: ~Copyable {
     private let pipe: Int32
 
     /// Forks the guardian. Throws when the system is out of processes or descriptors.
-    init() throws(LaunchError) {
+    ///
+    /// - Parameter lock: an open file that it keeps open, and so locked, until the groups are gone.
+    init(lock: Int32? = nil) throws(LaunchError) {
         var pid: pid_t = 0
         var pipe: Int32 = -1
-        let code = lockstep_guardian_start(&pid, &pipe)
+        let code = lockstep_guardian_start(lock ?? -1, &pid, &pipe)
         guard code == 0 else { throw .guardian(errno: code) }
         self.pid = pid
         self.pipe = pipe

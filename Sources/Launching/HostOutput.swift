@@ -6,13 +6,11 @@ import Glibc
 final class HostOutput {
     let output: OutputWriter.Destination
     let errors: OutputWriter.Destination
-    /// One a worker; empty without logs.
-    let logs: [OutputWriter.Destination]
     private let writers: [OutputWriter]
 
     /// `drained` is called on the writers' threads, whenever one of them has caught up.
     init(
-        _ configuration: LaunchConfiguration, logs: LogDirectory?, drained: @escaping @Sendable () -> Void
+        _ configuration: LaunchConfiguration, hasLogs: Bool, drained: @escaping @Sendable () -> Void
     ) throws(LoopError) {
         let output = configuration.outputDescriptor
         let errors = configuration.errorDescriptor
@@ -23,7 +21,7 @@ final class HostOutput {
         }
         var writers: [OutputWriter] = []
         do throws(LoopError) {
-            for _ in 0..<(1 + (isShared ? 0 : 1) + (logs == nil ? 0 : 1)) {
+            for _ in 0..<(1 + (isShared ? 0 : 1) + (hasLogs ? 1 : 0)) {
                 writers.append(try OutputWriter(drained: drained, failed: failed))
             }
         } catch {
@@ -33,7 +31,11 @@ final class HostOutput {
         self.writers = writers
         self.output = OutputWriter.Destination(writer: writers[0], descriptor: output)
         self.errors = OutputWriter.Destination(writer: writers[isShared ? 0 : 1], descriptor: errors)
-        self.logs = (logs?.descriptors ?? []).map { OutputWriter.Destination(writer: writers.last!, descriptor: $0) }
+    }
+
+    /// A worker's log, of which this is the open file. For hosts with logs.
+    func log(_ descriptor: Int32) -> OutputWriter.Destination {
+        OutputWriter.Destination(writer: writers.last!, descriptor: descriptor)
     }
 
     /// Bytes that wait to be written, where most do.

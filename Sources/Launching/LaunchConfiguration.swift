@@ -1,4 +1,6 @@
 import EventLoop
+import Membership
+import Wire
 
 /// What a launcher is to start on its host.
 package struct LaunchConfiguration {
@@ -15,8 +17,8 @@ package struct LaunchConfiguration {
     package var firstRank = 0
     package var hostNumber = 0
 
-    /// The job's secret in hexadecimal digits; it reaches workers in their environment only. nil leaves out the variable.
-    package var secret: String?
+    /// The job's secret; it reaches workers in their environment only. nil leaves out the variable.
+    package var secret: Secret?
     /// What workers get beside, and over, the launcher's own environment.
     package var environment: [String: String] = [:]
     /// Each worker's output is also written to `rank-N.log` here; the directory is made if need be.
@@ -28,15 +30,15 @@ package struct LaunchConfiguration {
     package var outputDescriptor: Int32 = 1
     package var errorDescriptor: Int32 = 2
 
-    package var limits = Supervision.Limits()
+    /// What becomes of workers that die, and how long things may take.
+    package var policy = Supervision.Policy()
+    /// With these a coordinator is opened beside the workers, and they are told where; `secret` must be set.
+    package var coordination: Coordinator.Configuration?
+    /// Where `job.json` and `job.secret` stand while the job runs, so that `lockstep scale` finds it; the directory is made if need be.
+    package var jobDirectory: String?
 
-    /// Called on the loop before the first worker is started, for what listens beside the workers. What it returns becomes
-    /// MASTER_ADDR and MASTER_PORT; with nil these stay as they are in the environment. What it throws ends the launch.
-    package var beforeStart: (Loop) throws -> (address: String, port: UInt16)? = { _ in nil }
-    /// Called on the loop when a worker has ended.
-    package var workerExited: (_ rank: Int, ChildProcess.Ending) -> Void = { _, _ in }
-    /// Called on the loop when all workers have ended, to close what `beforeStart` opened.
-    package var afterEnd: () -> Void = {}
+    /// Called on the loop before the first worker is started. What it throws ends the launch.
+    package var beforeStart: (Loop) throws -> Void = { _ in }
 
     package init(program: String, arguments: [String] = [], workerCount: Int) {
         precondition((1...LaunchConfiguration.mostWorkers).contains(workerCount), "workers of a host: 1 to 1024")
@@ -47,18 +49,22 @@ package struct LaunchConfiguration {
     }
 
     /// The environment of one worker: the launcher's, then torchrun's variables and ours, then what was asked for.
-    func environment(localRank: Int, master: (address: String, port: UInt16)?, restartCount: Int = 0) -> Environment {
+    ///
+    /// - Parameter workerCount: those that the host is to have by now.
+    func environment(
+        localRank: Int, workerCount: Int, master: (address: String, port: UInt16)?, restartCount: Int
+    ) -> Environment {
         var result = Environment.current()
         result["RANK"] = "\(firstRank + localRank)"
         result["LOCAL_RANK"] = "\(localRank)"
         result["GROUP_RANK"] = "\(hostNumber)"
-        result["WORLD_SIZE"] = "\(worldSize)"
+        result["WORLD_SIZE"] = "\(worldSize - self.workerCount + workerCount)"
         result["LOCAL_WORLD_SIZE"] = "\(workerCount)"
         if let master {
             result["MASTER_ADDR"] = master.address
             result["MASTER_PORT"] = "\(master.port)"
         }
-        if let secret { result["LOCKSTEP_SECRET"] = secret }
+        if let secret { result["LOCKSTEP_SECRET"] = secret.hexadecimal }
         result["LOCKSTEP_RESTART_COUNT"] = "\(restartCount)"
         // Several workers share the cores; the number of threads must not depend on how many do.
         if result["OMP_NUM_THREADS"] == nil { result["OMP_NUM_THREADS"] = "1" }

@@ -12,10 +12,13 @@ package struct Launcher {
         package let status: Int32
         /// The worker that failed first; nil if none did, or if they only did as they were told.
         package let failure: WorkerFailure?
+        /// Whether any worker has come to the coordinator; false where there is none.
+        package let hasMetWorkers: Bool
 
-        package init(status: Int32, failure: WorkerFailure?) {
+        package init(status: Int32, failure: WorkerFailure?, hasMetWorkers: Bool = false) {
             self.status = status
             self.failure = failure
+            self.hasMetWorkers = hasMetWorkers
         }
     }
 
@@ -27,13 +30,15 @@ package struct Launcher {
 
     /// Runs all workers to their end, on the calling thread.
     ///
-    /// Takes over SIGINT, SIGTERM and SIGHUP for as long as it runs, those of them that the process was not started with ignored.
+    /// Takes over SIGINT, SIGTERM, SIGHUP and SIGUSR1 for as long as it runs, those of them that the process was not started with ignored.
     /// The workers' lines, and the launcher's own about them, are written to the configuration's descriptors. Throws
     /// `LaunchError`, or what `beforeStart` throws, when the workers could not be started; none is left then.
     package func run() throws -> Outcome {
         Self.unblockSignals()
         let path = configuration.environment["PATH"] ?? Environment.current()["PATH"]
         let program = try ProgramSearch.find(configuration.program, path: path)
+        // Before anything is written: a second run must not touch what the first has.
+        let job = try configuration.jobDirectory.map { (path) throws(LaunchError) in try JobDirectory(path: path) }
         let firstRank = configuration.firstRank
         let logs: LogDirectory? =
             if let directory = configuration.logDirectory {
@@ -42,8 +47,8 @@ package struct Launcher {
                 nil
             }
         // Forked first, while there is nothing yet that it could hold on to.
-        let guardian = try Guardian()
-        let host = try HostRun(configuration, program: program, guardian: guardian, logs: logs)
+        let guardian = try Guardian(lock: job?.lock)
+        let host = try HostRun(configuration, program: program, guardian: guardian, logs: logs, job: job)
         defer { host.close() }
         try host.start()
         return try host.finish()
@@ -54,7 +59,7 @@ package struct Launcher {
     private static func unblockSignals() {
         var signals = sigset_t()
         sigemptyset(&signals)
-        for signal in [SIGCHLD, SIGINT, SIGTERM, SIGHUP] { sigaddset(&signals, signal) }
+        for signal in [SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1] { sigaddset(&signals, signal) }
         pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

@@ -1,15 +1,18 @@
 import Collectives
 import Glibc
 import Membership
+import Synchronization
 import Training
 
 /// A worker's whole life: joins the job that the environment names (or is a world of one), runs the body, leaves properly, and ends
 /// the process with status 0.
 ///
 /// Whatever the body or the join throws becomes one line on standard error, `lockstep: rank 2: ...`, and status 1, or 76 where only
-/// another rank's failure is to blame, which tells a launcher whom to name. This is the one place of the library that prints,
+/// another rank's failure is to blame, which tells a launcher whom to name. A run that stopped on request ends with 75, without a line. This is the one place of the library that prints,
 /// since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
 /// `close()`.
+///
+/// A worker that the job no longer needs (`RingDeparture`) ends with status 0 and no word.
 ///
 /// Call it on the main thread, which becomes the compute thread, with as many threads for matrix products as the recipe has:
 /// never more because there are few workers, or their number would be in the bits.
@@ -22,10 +25,16 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         let environment = try WorkerEnvironment.current()
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }
         _ = setThreadsPerWorker(threadsPerWorker)
-        let joined = try Ring(environment)
+        let joined = try Ring(environment, told: MembershipReport().tell)
         ring = joined
         try body(joined)
         joined.close()
+    } catch is RunStopped {
+        // All ranks have stopped at the same step.
+        ring?.close()
+        exit(WorkerStatus.stopped)
+    } catch is RingDeparture {
+        // Sent home, with everything in order.
     } catch {
         fail(error, name, ring)
     }
@@ -37,7 +46,7 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
     signal(SIGTERM, SIG_IGN)
     signal(SIGINT, SIG_IGN)
     let verdict = Verdict(error)
-    let isConsequence = verdict.culprit != nil && verdict.culprit != ring?.rank
+    let isConsequence = verdict.isOthersDoing || verdict.culprit != nil && verdict.culprit != ring?.rank
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.
     if !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) {
@@ -54,6 +63,8 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
 private struct Verdict {
     /// The rank whose failure it is; nil if it is none's in particular.
     var culprit: Int?
+    /// Whether it is another's, whoever that is.
+    var isOthersDoing = false
     /// Whether every rank throws this at the same place.
     var isKnownToAll = true
 
@@ -63,11 +74,44 @@ private struct Verdict {
         case TrainingError.gradientNotFinite(_, _, let rank, _), TrainingError.lossNotFinite(_, _, let rank),
             TrainingError.ranksDiffer(let rank, _):
             culprit = rank
+        case TrainingError.diverged(_, let ranks, _, _): culprit = ranks.first
         case TrainingError.noWeight: culprit = 0
         case CollectiveError.peerLost(let rank, _, _, _, _):
             culprit = rank
             isKnownToAll = false
+        case CollectiveError.interrupted:
+            isOthersDoing = true
+            isKnownToAll = false
+        case MembershipError.refused:
+            isOthersDoing = getenv("LOCKSTEP_COORDINATOR") != nil
+            isKnownToAll = false
         default: isKnownToAll = false
         }
+    }
+}
+
+/// What the coordinator tells people where this worker has it, one line for each change: who was lost, and who goes on.
+private final class MembershipReport: Sendable {
+    private let lost = Mutex<[String]>([])
+
+    @Sendable func tell(_ event: MembershipEvent) {
+        switch event {
+        case .lost(let rank, let cause):
+            lost.withLock { $0.append("lost rank \(rank): \(cause)") }
+        case .formed(let generation, let ranks) where generation > 1:
+            let causes = lost.withLock { causes in
+                defer { causes = [] }
+                return causes
+            }
+            print((causes + ["\(ranks.count) worker\(ranks.count == 1 ? " goes" : "s go") on"]).joined(separator: "; "))
+        case .refusedStranger(let address, let cause):
+            print("refused a connection from \(address): \(cause)")
+        case .formed, .joined, .fenced, .left, .waitingForWorkers, .scale: break
+        }
+    }
+
+    private func print(_ text: String) {
+        let line = Array("lockstep: \(text)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
     }
 }

@@ -48,7 +48,7 @@ struct CheckCommand: ParsableCommand {
         }
         printHead()
         for size in workers.sizes {
-            let status = try launchSelf(workers: size, furtherArguments: ["--lines-only"])
+            let status = try Launch.ofThisProgram(workers: size, furtherArguments: ["--lines-only"]).run()
             if status != 0 {
                 printVerdict(false)
                 throw ExitStatus(status: status)

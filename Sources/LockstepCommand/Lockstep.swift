@@ -18,7 +18,7 @@ struct LockstepCommand: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             TrainCommand.self, RunCommand.self, CheckCommand.self, BenchCommand.self, GenerateCommand.self, EvalCommand.self,
-            ExportCommand.self, InspectCommand.self,
+            ExportCommand.self, InspectCommand.self, ScaleCommand.self, StatusCommand.self,
         ])
 
     static func main() {

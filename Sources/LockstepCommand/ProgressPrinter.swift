@@ -15,20 +15,24 @@ struct ProgressPrinter {
         self.progress = progress
     }
 
-    /// Prints the line of a step if it is the first, the last, one with an evaluation, or if a second has passed.
-    mutating func take(_ metrics: StepMetrics, isLast: Bool) {
+    /// Prints the line of a step if it is the first, the last, one with an evaluation, or if a second has passed. Where another prints,
+    /// it keeps count, to go on where that one is lost.
+    mutating func take(_ metrics: StepMetrics, isLast: Bool, prints: Bool) {
         stepsSince += 1
         millisecondsSince += metrics.stepMilliseconds
         itemsSince += metrics.itemsPerSecond * metrics.stepMilliseconds / 1000
         let now = ContinuousClock.now
         guard !hasPrinted || isLast || metrics.validationLoss != nil || now - lastPrinted >= ProgressPrinter.pause else { return }
+        hasPrinted = prints
+        defer {
+            lastPrinted = now
+            stepsSince = 0
+            millisecondsSince = 0
+            itemsSince = 0
+        }
+        guard prints else { return }
         var shown = metrics
         shown.itemsPerSecond = itemsSince / (millisecondsSince / 1000)
         printOutput(progress.line(shown, meanStepMilliseconds: millisecondsSince / Double(stepsSince)))
-        hasPrinted = true
-        lastPrinted = now
-        stepsSince = 0
-        millisecondsSince = 0
-        itemsSince = 0
     }
 }

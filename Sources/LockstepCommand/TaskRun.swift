@@ -15,18 +15,51 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     /// What the last evaluation's figures are called: "test" or "validation".
     let validationName: String
 
-    private var isFirst: Bool { trainer.rank == 0 }
+    private var isFirst: Bool { trainer.isFirst }
 
-    /// Trains to the end, saying how it goes on rank 0.
+    /// Trains to the end, saying on the first rank how it goes. A worker that comes while the job runs gets its state from the others.
     func run() throws {
+        StopRequest.listen()
+        trainer.compareEvery = options.checkEvery
+        trainer.assignment = options.schedule
         let directory = options.out.map { CheckpointDirectory($0) }
+        if options.shardOptimizer { trainer.shardOptimizer() }
+        trainer.fallback = { try directory?.latest().checkpoint }
+        var log = MetricsLog(path: options.metrics)
+        if ring.isNewcomer {
+            if let metrics = try trainer.enter() { log.remember(metrics) }
+        } else {
+            try begin(directory, &log)
+        }
+        let evaluation = try train(directory, &log)
+        // Printed on every rank that becomes first before all know that it has been.
+        try ring.section {
+            if isFirst { conclude(evaluation) }
+            try ring.barrier()
+            return []
+        }
+        guard evaluation.loss.isFinite else {
+            throw UsageError(
+                "the last step left weights with which the \(validationName) loss is \(evaluation.loss): try a smaller --learning-rate, or --clip-norm")
+        }
+    }
+
+    private func begin(_ directory: CheckpointDirectory?, _ log: inout MetricsLog) throws {
         try trainer.agree(on: Digest.of(JSONValue.object(whatRanksShare).serialized().utf8), what: "flags or data")
-        let checkpoint = try ring.together("opening its files") { isFirst ? try prepare(directory) : nil }
-        if options.resume { try trainer.restore(checkpoint) }
-        let metricsFile = try ring.together("opening its files") { try openMetrics() }
+        if options.resume {
+            try trainer.restore { try prepare(directory) }
+        } else {
+            try ring.together("opening its files") { if isFirst { _ = try prepare(directory) } }
+        }
+        try ring.together("opening its files") {
+            if isFirst { try log.open(resumedStep: options.resume ? trainer.committedSteps : nil) }
+        }
         introduce()
-        let progress = ProgressLine(totalSteps: trainer.totalSteps, items: items)
-        var printer = ProgressPrinter(progress: progress)
+    }
+
+    /// Gives the evaluation after the last step.
+    private func train(_ directory: CheckpointDirectory?, _ log: inout MetricsLog) throws -> Evaluation {
+        var printer = ProgressPrinter(progress: ProgressLine(totalSteps: trainer.totalSteps, items: items))
         var lastEvaluation: Evaluation?
         while !trainer.isDone {
             var metrics = try trainer.step()
@@ -37,18 +70,33 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
                 metrics.validationAccuracy = evaluation.accuracy
                 lastEvaluation = evaluation
             }
-            if isFirst { printer.take(metrics, isLast: isLast) }
-            try metricsFile?.append(metrics)
-            if let directory, isLast || isDue(options.checkpointEvery) {
-                try save(to: directory)
+            printer.take(metrics, isLast: isLast, prints: isFirst)
+            try log.take(metrics, writes: isFirst)
+            if let step = trainer.takeSetback(), isFirst {
+                printError("optimizer state was lost with both workers that had it; going on from the checkpoint of step \(step)")
             }
+            if let slow = trainer.takeSlowWorker(), isFirst {
+                printError("rank \(slow.rank) is slow: a micro-batch takes it \(slow.score.rounded(places: 1)) times what it takes others")
+            }
+            let stops = trainer.isStopRequested && !isLast
+            if let directory, isLast || stops || isDue(options.checkpointEvery) {
+                try trainer.save(
+                    to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max, inBackground: !isLast && !stops)
+            }
+            if stops { throw stop(directory) }
         }
-        let evaluation = try lastEvaluation ?? trainer.evaluate(validation, score: score)
-        if isFirst { conclude(evaluation) }
-        guard evaluation.loss.isFinite else {
-            throw UsageError(
-                "the last step left weights with which the \(validationName) loss is \(evaluation.loss): try a smaller --learning-rate, or --clip-norm")
+        return try lastEvaluation ?? trainer.evaluate(validation, score: score)
+    }
+
+    /// Says that the run has been stopped, and what is left of it.
+    private func stop(_ directory: CheckpointDirectory?) -> RunStopped {
+        if isFirst {
+            if let order = ring.stopOrder { printError(order) }
+            printOutput(
+                "stopped after step \(trainer.committedSteps)"
+                    + (directory == nil ? "; without --out nothing is kept" : "; --resume goes on from there"))
         }
+        return RunStopped(step: trainer.committedSteps)
     }
 
     /// The recipe, and what decides which collective operations there are.
@@ -59,13 +107,10 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         all["checkpoint_every"] = .integer(options.checkpointEvery ?? 0)
         all["resume"] = .bool(options.resume)
         all["out"] = .bool(options.out != nil)
+        all["check_every"] = .integer(options.checkEvery)
+        all["schedule"] = .string(options.schedule.rawValue)
+        all["shard_optimizer"] = .bool(options.shardOptimizer)
         return all
-    }
-
-    private func save(to directory: CheckpointDirectory) throws {
-        try ring.together("writing a checkpoint") {
-            try trainer.save(to: directory, recipe: .object(recipe), keep: options.keepCheckpoints ?? Int.max)
-        }
     }
 
     private func isDue(_ every: Int?) -> Bool {
@@ -121,11 +166,6 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             throw UsageError(
                 "\(checkpoint.path) has \(checkpoint.manifest.step) steps, more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
         }
-    }
-
-    private func openMetrics() throws -> MetricsFile? {
-        guard isFirst, let path = options.metrics else { return nil }
-        return try MetricsFile(path: path, resumedStep: options.resume ? trainer.committedSteps : nil)
     }
 
     private func introduce() {

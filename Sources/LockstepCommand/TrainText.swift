@@ -48,6 +48,9 @@ struct TrainText: ParsableCommand {
     @Option(parsing: .unconditional, help: "Characters or tokens that the model sees at once; 64 unless given, or what the model of --init sees.")
     var context: Int?
 
+    @Flag(help: "Keep what goes into each block and compute the rest again: the same bits, less memory, a third more time.")
+    var checkpointActivations = false
+
     @OptionGroup var options: TrainingOptions
 
     private static let usual = GPT.Configuration(vocabulary: 1, context: 64, layers: 4, heads: 4, embedding: 128)
@@ -78,8 +81,9 @@ struct TrainText: ParsableCommand {
     private var defaults: TaskDefaults { initial == nil ? Self.defaults : Self.tuning }
 
     func run() throws {
-        try asWorker(workers: options.workers, threadsPerWorker: options.threadsPerWorker) { ring in
-            try ring.together("reading the data") { try task() }.run(options, defaults, ring)
+        try asTrainer(options) { ring in
+            try ring.together("reading the data") { try task() }
+                .run(options, defaults, ring, recomputesBlocks: checkpointActivations)
         }
     }
 

@@ -62,6 +62,9 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: "exact: the same bits for any number of workers; fp32: fewer bytes on the wire.")
     var reduction: Recipe.ReductionMode = .exact
 
+    @Option(help: "fp32, or bf16: matrix products of bfloat16 with float32 sums and weights, on CPUs that have it.")
+    var precision: PrecisionName = .fp32
+
     @Option(parsing: .unconditional, help: "Evaluate every so many steps; also at the end, in any case.")
     var evalEvery: Int?
 
@@ -70,6 +73,15 @@ struct TrainingOptions: ParsableArguments {
 
     @Option(parsing: .unconditional, help: "Keep the newest so many checkpoints.")
     var keepCheckpoints: Int?
+
+    @Option(parsing: .unconditional, help: "Compare the workers' weights and optimizer state every so many steps.")
+    var checkEvery = 100
+
+    @Option(help: "static: workers compute equal shares; dynamic: each takes the next micro-batch when it is free. The result is the same.")
+    var schedule = MicroBatchAssignment.fixed
+
+    @Flag(help: "Each worker keeps a part of the optimizer's state, and a copy of another's; the result is the same.")
+    var shardOptimizer = false
 
     @Option(help: "Directory for checkpoints.")
     var out: String?
@@ -83,9 +95,18 @@ struct TrainingOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "Threads of a worker's matrix products; part of what the bits depend on.")
     var threadsPerWorker = 1
 
+    @OptionGroup var faults: FaultOptions
+
     enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
         case sgd
         case adamw
+    }
+
+    enum PrecisionName: String, ExpressibleByArgument, CaseIterable {
+        case fp32
+        case bf16
+
+        var precision: Precision { self == .fp32 ? .float32 : .bfloat16 }
     }
 
     enum DecayName: String, ExpressibleByArgument, CaseIterable {
@@ -124,9 +145,11 @@ struct TrainingOptions: ParsableArguments {
         try atLeastOne(evalEvery, "--eval-every")
         try atLeastOne(checkpointEvery, "--checkpoint-every")
         try atLeastOne(keepCheckpoints, "--keep-checkpoints")
+        try atLeastOne(checkEvery, "--check-every")
         try atLeastOne(threadsPerWorker, "--threads-per-worker")
         try atLeastOne(decaySteps, "--decay-steps")
         if let warmupSteps, warmupSteps < 0 { throw ValidationError("--warmup-steps is \(warmupSteps), which must be at least 0.") }
+        try faults.validate(workers: workers)
         if workers > 1024 { throw ValidationError("-n is \(workers), which must be at most 1024 on one host.") }
         if threadsPerWorker > 1024 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 1024.") }
         if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
@@ -141,6 +164,10 @@ struct TrainingOptions: ParsableArguments {
         try finite(betas?.second, "--betas' second rate", below: 1)
         if let decaySteps, let warmupSteps, decaySteps <= warmupSteps {
             throw ValidationError("--decay-steps is \(decaySteps), which must be more than --warmup-steps, which is \(warmupSteps).")
+        }
+        guard precision.precision.isSupported else {
+            throw ValidationError(
+                "--precision bf16 needs a CPU with AVX512_BF16, which this one has not: use fp32, or machines of that kind.")
         }
         if steps != nil, epochs != nil { throw ValidationError("--steps and --epochs exclude each other.") }
         if let globalBatchSize, let microBatchSize, globalBatchSize < microBatchSize {
@@ -159,6 +186,7 @@ struct TrainingOptions: ParsableArguments {
 }
 
 extension Recipe.ReductionMode: ExpressibleByArgument {}
+extension MicroBatchAssignment: ExpressibleByArgument {}
 
 extension Double {
     /// As people write it: 1 and not 1.0.

@@ -4,12 +4,25 @@ import Wire
 /// The coordinator: accepts control connections and does what the `Roster` says. Lives in the launcher, or, where workers are
 /// started by hand, in rank 0. Confined to its loop's thread.
 package final class Coordinator {
-    /// Things that people may want to know; the command decides what becomes of them.
-    package enum Event: Sendable {
-        case formed(generation: UInt32)
-        case lost(rank: Int)
-        /// A connection that did not prove itself was closed. Told once for each address and cause.
-        case refusedStranger(address: String, cause: String)
+    package typealias Event = MembershipEvent
+
+    /// What the job allows for.
+    package struct Configuration: Sendable {
+        package var worldSize: Int
+        /// How long the ranks of the first world may take to join.
+        package var joinTimeLimit = Duration.seconds(120)
+        /// A worker of which nothing was heard for so long is frozen, and is sent away.
+        package var peerTimeout = Duration.seconds(5)
+        /// With fewer workers than these the run waits for more...
+        package var minWorkers = 1
+        /// ... for so long; then it is to checkpoint and stop.
+        package var rejoinTimeout = Duration.seconds(60)
+        /// Whether the others go on when a worker is lost, and workers may come while the job runs.
+        package var isElastic = true
+
+        package init(worldSize: Int) {
+            self.worldSize = worldSize
+        }
     }
 
     package let address: SocketAddress
@@ -18,26 +31,25 @@ package final class Coordinator {
     private let secret: Secret
     private var roster: Roster
     private var channels: [Roster.Connection: ControlChannel] = [:]
-    private var ranks: [Roster.Connection: UInt32] = [:]
     private var nextConnection = 0
     private var listener: TCPListener?
-    private var timer: Timer?
-    private let stallTimer: Timer
+    private let timer: Timer
+    private let start = SuspendingClock.now
     private var told: Set<String> = []
-    private var lastRefused: String?
     private let happened: (Event) -> Void
+    private var isClosed = false
 
     /// Strangers told of; a port scan must not fill memory or the log.
     private static let strangersTold = 16
 
-    /// Listens at once; throws when the address cannot be had. `joinTimeLimit` is how long the ranks may take to join.
+    /// Listens at once; throws when the address cannot be had.
     package init(
-        loop: Loop, host: String, port: UInt16, worldSize: Int, secret: Secret, joinTimeLimit: Duration,
+        loop: Loop, host: String, port: UInt16, secret: Secret, configuration: Configuration,
         happened: @escaping (Event) -> Void
     ) throws(LoopError) {
         self.secret = secret
         self.happened = happened
-        roster = Roster(worldSize: worldSize)
+        roster = Roster(configuration)
         weak var coordinator: Coordinator?
         let listener = try TCPListener(loop: loop, host: host, port: port) { result in
             if case .success(let stream) = result {
@@ -47,29 +59,45 @@ package final class Coordinator {
         }
         self.listener = listener
         address = listener.address
-        stallTimer = try Timer(loop: loop) {
-            guard let coordinator else { return }
-            coordinator.perform(coordinator.roster.judgeStall())
+        do throws(LoopError) {
+            timer = try Timer(loop: loop) { coordinator?.receive(.tick) }
+        } catch {
+            listener.close()
+            throw error
         }
-        let timer = try Timer(loop: loop) {
-            guard let coordinator else { return }
-            coordinator.perform(coordinator.roster.deadlinePassed(limit: joinTimeLimit, refused: coordinator.lastRefused))
-        }
-        timer.start(after: joinTimeLimit)
-        self.timer = timer
         coordinator = self
+        timer.start(after: roster.nextDeadline)
     }
 
-    /// The process of a rank has ended: for launchers, which see it.
-    package func processEnded(rank: Int) {
-        perform(roster.processEnded(rank: UInt32(rank)))
+    /// As the other initializer does, for a job with the usual limits.
+    package convenience init(
+        loop: Loop, host: String, port: UInt16, worldSize: Int, secret: Secret, joinTimeLimit: Duration,
+        happened: @escaping (Event) -> Void
+    ) throws(LoopError) {
+        var configuration = Configuration(worldSize: worldSize)
+        configuration.joinTimeLimit = joinTimeLimit
+        try self.init(loop: loop, host: host, port: port, secret: secret, configuration: configuration, happened: happened)
+    }
+
+    /// The process of a rank has ended: for launchers, which see it. `willReturn` says whether it is being started again.
+    package func processEnded(rank: Int, willReturn: Bool = false) {
+        receive(.processEnded(rank: UInt32(rank), willReturn: willReturn))
+    }
+
+    /// Asks for so many workers, as `lockstep scale` does: those of higher ranks go at the next boundary, and `Event.scale` follows, for
+    /// the launcher to start those that are missing. Gives the reason where that cannot be.
+    @discardableResult
+    package func scale(to workers: Int) -> String? {
+        if let refusal = roster.scaleRefusal(workers) { return refusal }
+        receive(.scale(workers: workers))
+        return nil
     }
 
     /// Stops accepting and closes every connection, after what was sent has left.
     package func close() {
+        isClosed = true
         listener?.close()
-        timer?.close()
-        stallTimer.close()
+        timer.close()
         for channel in channels.values { channel.close() }
         channels = [:]
     }
@@ -77,8 +105,9 @@ package final class Coordinator {
     private func greet(_ stream: TCPStream) {
         let own = Introduction(purpose: .control, generation: 0, rank: Introduction.coordinatorRank)
         do throws(LoopError) {
-            _ = try HandshakeRunner(stream: stream, handshake: .accepting(secret: secret, own: own)) { [weak self] result in
-                guard let self else { return stream.close() }
+            let handshake = Handshake.accepting(secret: secret, own: own, otherPurposes: [.client])
+            _ = try HandshakeRunner(stream: stream, handshake: handshake) { [weak self] result in
+                guard let self, !isClosed else { return stream.close() }
                 switch result {
                 case .success(let peer): admit(stream, peer)
                 case .failure(let failure): tell(stream.peerAddress, failure.description)
@@ -90,59 +119,53 @@ package final class Coordinator {
     }
 
     private func tell(_ address: String, _ cause: String) {
-        lastRefused = "\(address): \(cause)"
+        receive(.refusedStranger("\(address): \(cause)"))
         let host = address.split(separator: ":").dropLast().joined(separator: ":")
         guard told.count < Coordinator.strangersTold, told.insert(host + cause).inserted else { return }
         happened(.refusedStranger(address: address, cause: cause))
     }
 
     private func admit(_ stream: TCPStream, _ peer: Introduction) {
-        hasMetWorkers = true
         nextConnection += 1
         let connection = nextConnection
-        ranks[connection] = peer.rank
+        let isClient = peer.purpose == .client
+        if !isClient { hasMetWorkers = true }
         channels[connection] = ControlChannel(
             stream: stream,
-            received: { [weak self] _, message in self?.take(message, from: connection) },
-            ended: { [weak self] _, cause in self?.connectionEnded(connection, cause) })
+            received: { [weak self] channel, message in
+                guard let self, !isClosed else { return }
+                if isClient { return answer(message, of: connection, over: channel) }
+                receive(.said(message, connection, provenRank: peer.rank))
+            },
+            ended: { [weak self] _, cause in
+                guard let self, !isClosed else { return }
+                channels[connection] = nil
+                receive(.closed(connection, cause: cause))
+            })
     }
 
-    private func take(_ message: ControlMessage, from connection: Roster.Connection) {
-        switch message {
-        case .join(let worldSize, let member):
-            perform(roster.join(connection, provenRank: ranks[connection] ?? 0, worldSize: worldSize, member: member))
-        case .leave:
-            perform(roster.leave(connection))
-        case .stalled(let waitingFor, let limit):
-            perform(roster.stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit))))
-        case .ring, .refuse, .lost, .over:
-            // Only a coordinator says these; a worker that does is not one of this build.
-            channels[connection]?.close()
-            connectionEnded(connection, "it sent what only a coordinator sends")
-        }
-    }
-
-    private func connectionEnded(_ connection: Roster.Connection, _ cause: String) {
+    /// A client asks once and is answered once.
+    private func answer(_ message: ControlMessage, of connection: Roster.Connection, over channel: ControlChannel) {
         channels[connection] = nil
-        ranks[connection] = nil
-        perform(roster.closed(connection, cause: cause))
+        if case .scale(let workers) = message {
+            let refusal = scale(to: Int(workers))
+            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: "the job is to have \(workers) workers"))
+        } else {
+            channel.send(.refuse(reason: "a client can only ask for a number of workers"))
+        }
+        channel.close()
     }
 
-    private func perform(_ actions: [Roster.Action]) {
-        for action in actions {
+    private func receive(_ event: Roster.Event) {
+        guard !isClosed else { return }
+        for action in roster.receive(event, at: SuspendingClock.now - start) {
             switch action {
-            case .send(let message, let connection):
-                channels[connection]?.send(message)
-            case .close(let connection):
-                channels.removeValue(forKey: connection)?.close()
-            case .formed(let generation):
-                timer?.stop()
-                happened(.formed(generation: generation))
-            case .judgeStall(let delay):
-                stallTimer.start(after: delay)
-            case .lost(let rank):
-                happened(.lost(rank: Int(rank)))
+            case .send(let message, let connection): channels[connection]?.send(message)
+            case .close(let connection): channels.removeValue(forKey: connection)?.close()
+            case .tell(let event): happened(event)
             }
         }
+        guard !isClosed else { return }
+        timer.start(after: max(.zero, roster.nextDeadline - (SuspendingClock.now - start)))
     }
 }

@@ -2,36 +2,20 @@ import EventLoop
 import Glibc
 import Wire
 
-/// A worker's side of the membership: finds the coordinator, proves itself, joins, and hears who else is in.
+/// A worker's side of the membership: finds the coordinator, proves itself, and speaks with it as `MemberProtocol` says.
 ///
 /// Confined to the loop's thread; its events come on that thread.
 package final class Member {
-    package enum Event {
-        /// The coordinator is there and has proved itself; this host has this address on the way to it. `announce` goes on.
-        case reached(localHost: String)
-        /// The ring of a generation: all members in order of rank, this one among them.
-        case formed(generation: UInt32, members: [MemberAddress])
-        /// Another member went without leaving.
-        case lost(rank: Int, cause: String)
-        /// No ring will come of this; the member is closed.
-        case failed(MembershipError)
-        /// All members have left, or this one has waited long enough for them.
-        case over
-    }
-
-    private enum Phase {
-        case joining
-        case running
-        case leaving
-        case closed
-    }
+    package typealias Event = MemberProtocol.Event
 
     private let loop: Loop
     private let rank: Int
     private let worldSize: Int
     private let coordinator: WorkerEnvironment.CoordinatorAddress
     private let happened: (Event) -> Void
-    private var phase = Phase.joining
+    private let reached: (_ localHost: String) -> Void
+    private var conversation: MemberProtocol
+    private var isClosed = false
     private var connector: Connector?
     private var channel: ControlChannel?
     private var localHost: String?
@@ -41,53 +25,68 @@ package final class Member {
     /// How long a worker that has left waits for the others to leave too, so that a coordinator in rank 0 is there for all.
     package static let leaveTimeLimit = Duration.seconds(10)
 
-    /// Starts looking for the coordinator.
+    /// Starts looking for the coordinator, for `timeLimit`; a coordinator of which nothing is heard for that long while this worker
+    /// waits for a ring is lost.
+    ///
+    /// - Parameter reached: called when the coordinator is there and has proved itself, with this host's address on the way to it. `join`
+    ///   goes on.
     package init(
         loop: Loop, rank: Int, worldSize: Int, coordinator: WorkerEnvironment.CoordinatorAddress, timeLimit: Duration,
-        happened: @escaping (Event) -> Void
+        reached: @escaping (_ localHost: String) -> Void, happened: @escaping (Event) -> Void
     ) throws(LoopError) {
         self.loop = loop
         self.rank = rank
         self.worldSize = worldSize
         self.coordinator = coordinator
         self.timeLimit = timeLimit
+        self.reached = reached
         self.happened = happened
+        conversation = MemberProtocol(rank: rank, coordinator: SocketAddress.text(host: coordinator.host, port: coordinator.port))
         weak var member: Member?
-        let timer = try Timer(loop: loop) { member?.timeIsUp() }
-        self.timer = timer
+        timer = try Timer(loop: loop) { member?.timeIsUp() }
         connector = try Connector(loop: loop, host: coordinator.host, port: coordinator.port, within: timeLimit) { result in
             member?.connected(result)
         }
         member = self
-        // The coordinator has the same limit and knows who is missing: it speaks first.
-        timer.start(after: timeLimit + .seconds(5))
     }
 
-    /// Joins: this worker takes ring connections on that port of the address that `.reached` named.
-    package func announce(port: UInt16) {
-        guard case .joining = phase, let channel, let localHost else { return }
+    /// Joins the next ring: this worker has stopped the last, and takes connections on that port of the address that `reached` gave.
+    package func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, port: UInt16) {
+        guard let localHost, !isClosed else { return }
         let member = MemberAddress(
             rank: UInt32(rank), host: localHost, port: port, hostName: currentHostName(), processID: getpid())
-        channel.send(.join(worldSize: UInt32(worldSize), member: member))
+        perform(
+            conversation.join(.init(
+                generation: generation, isOpen: isOpen, isBoundary: isBoundary, worldSize: UInt32(worldSize), member: member)))
+        if conversation.isWaiting { timer?.start(after: timeLimit) }
     }
 
-    /// Says that nothing has come from a rank for the whole time-out. `.lost` follows, with the rank that holds everybody up.
+    /// Says that the ring could not be formed with a rank.
+    package func complain(rank: Int, cause: String) {
+        channel?.send(.complain(rank: UInt32(rank), cause: cause))
+    }
+
+    /// Says that nothing has come from a rank for the whole time-out. What the coordinator makes of it follows.
     package func stalled(waitingFor rank: Int, limit: Duration) {
         channel?.send(.stalled(waitingFor: UInt32(rank), limitMilliseconds: UInt32(clamping: limit.millisecondsRoundedUp)))
     }
 
+    /// Asks for a piece of a section's work. `.claimed` follows.
+    package func claim(generation: UInt32, section: UInt64, count: UInt32) {
+        channel?.send(.claim(generation: generation, section: section, count: count))
+    }
+
     /// Says that this worker's work is done. `.over` follows.
     package func leave() {
-        guard case .running = phase else { return }
-        phase = .leaving
-        channel?.send(.leave)
-        timer?.start(after: Member.leaveTimeLimit)
+        guard !isClosed else { return }
+        perform(conversation.leave())
+        if !isClosed { timer?.start(after: Member.leaveTimeLimit) }
     }
 
     /// Ends the connection without a word: to the others this worker is lost.
     package func close() {
-        guard phase != .closed else { return }
-        phase = .closed
+        guard !isClosed else { return }
+        isClosed = true
         connector?.cancel()
         channel?.close()
         timer?.close()
@@ -96,22 +95,23 @@ package final class Member {
     private var address: String { SocketAddress.text(host: coordinator.host, port: coordinator.port) }
 
     private func fail(_ error: MembershipError) {
-        guard phase != .closed else { return }
+        guard !isClosed else { return }
         close()
         happened(.failed(error))
     }
 
-    private func timeIsUp() {
-        switch phase {
-        case .joining: fail(.tooLate(limit: timeLimit))
-        case .leaving: end()
-        case .running, .closed: break
+    private func perform(_ actions: [MemberProtocol.Action]) {
+        for action in actions {
+            switch action {
+            case .send(let message): channel?.send(message)
+            case .tell(let event): happened(event)
+            case .close: close()
+            }
         }
     }
 
-    private func end() {
-        close()
-        happened(.over)
+    private func timeIsUp() {
+        perform(conversation.timeIsUp(limit: timeLimit.secondsText))
     }
 
     private func connected(_ result: Result<TCPStream, LoopError>) {
@@ -135,9 +135,9 @@ package final class Member {
     private func introduce(_ stream: TCPStream, _ handshake: consuming Handshake) {
         do throws(LoopError) {
             _ = try HandshakeRunner(stream: stream, handshake: handshake) { [weak self] result in
-                guard let self, phase != .closed else { return stream.close() }
+                guard let self, !isClosed else { return stream.close() }
                 switch result {
-                case .success: join(stream)
+                case .success: reached(over: stream)
                 case .failure(let failure): fail(.noCoordinator(address: address, cause: failure.description))
                 }
             }
@@ -147,40 +147,21 @@ package final class Member {
         }
     }
 
-    private func join(_ stream: TCPStream) {
+    private func reached(over stream: TCPStream) {
         localHost = stream.localHost
         channel = ControlChannel(
-            stream: stream, received: { [weak self] _, message in self?.take(message) },
-            ended: { [weak self] _, cause in self?.channelEnded(cause) })
-        happened(.reached(localHost: stream.localHost))
-    }
-
-    private func take(_ message: ControlMessage) {
-        switch message {
-        case .ring(let generation, let members):
-            guard case .joining = phase, members.count == worldSize,
-                members.enumerated().allSatisfy({ $0 == Int($1.rank) })
-            else { return fail(.coordinatorLost(address: address, cause: "it announced a ring that cannot be")) }
-            phase = .running
-            timer?.stop()
-            happened(.formed(generation: generation, members: members))
-        case .refuse(let reason):
-            fail(.refused(reason: reason))
-        case .lost(let rank, let cause):
-            happened(.lost(rank: Int(rank), cause: cause))
-        case .over:
-            end()
-        case .join, .leave, .stalled:
-            fail(.coordinatorLost(address: address, cause: "it sent what only a worker sends"))
-        }
-    }
-
-    private func channelEnded(_ cause: String) {
-        switch phase {
-        case .joining, .running: fail(.coordinatorLost(address: address, cause: cause))
-        case .leaving: end()
-        case .closed: break
-        }
+            stream: stream,
+            received: { [weak self] _, message in
+                guard let self, !isClosed else { return }
+                // Any word of the coordinator's says that it is there.
+                if conversation.isWaiting { timer?.start(after: timeLimit) }
+                perform(conversation.receive(message))
+            },
+            ended: { [weak self] _, cause in
+                guard let self, !isClosed else { return }
+                perform(conversation.connectionEnded(cause))
+            })
+        reached(stream.localHost)
     }
 }
 

@@ -12,8 +12,6 @@ public enum MembershipError: Error, Equatable, CustomStringConvertible {
     case refused(reason: String)
     /// The connection to the coordinator ended.
     case coordinatorLost(address: String, cause: String)
-    /// The ring was not formed in time.
-    case tooLate(limit: Duration)
 
     public var description: String {
         switch self {
@@ -30,8 +28,6 @@ public enum MembershipError: Error, Equatable, CustomStringConvertible {
             "the coordinator refused: \(reason)"
         case .coordinatorLost(let address, let cause):
             "lost the coordinator at \(address): \(cause)"
-        case .tooLate(let limit):
-            "the ring was not formed within \(limit.secondsText): start the missing ranks sooner, or raise LOCKSTEP_TIMEOUT"
         }
     }
 }

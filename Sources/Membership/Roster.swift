@@ -3,157 +3,294 @@ import Wire
 
 /// The coordinator's view of who is in the job: a pure state machine, events in and actions out, without sockets or clock.
 ///
-/// Members join; when all ranks of the world are there the ring of the next generation is announced to each. From then on a
-/// connection that ends without `leave` is a member lost, and every other one is told. When all have left it is over.
+/// Members join; when all ranks of the first world are there, the ring of generation 1 is announced to each. From then on whoever goes
+/// without leaving is lost: the others are told, stop their ring and join again, and when all who live have done so the next generation
+/// is announced. Newcomers prepare by themselves and are let in with a ring that all members form at a place of the program where that
+/// is possible (`Join.isOpen`). When all members have left, it is over.
+///
+///     gathering ──all ranks joined──▶ running ──somebody lost, or joins again──▶ re-forming
+///                                        ▲ ◀──all who live have joined──────────────┘
+///                                        └──all who live have left──▶ over
+///
+/// Nothing waits for ever: of whoever is frozen no word comes, and it is sent away (`Roster+Watching`).
 package struct Roster: ~Copyable {
     /// A connection's number, as the driver counts them.
     package typealias Connection = Int
 
+    package enum Event: Sendable {
+        /// A worker whose handshake gave this rank said something.
+        case said(ControlMessage, Connection, provenRank: UInt32)
+        /// A connection ended by its peer's doing, or by a fault.
+        case closed(Connection, cause: String)
+        /// The process of a rank has ended, as its launcher saw; `willReturn`: it is being started again.
+        case processEnded(rank: UInt32, willReturn: Bool)
+        /// The job is to have so many workers (`scaleRefusal` is nil).
+        case scale(workers: Int)
+        /// A stranger was turned away, who may be the one that is missing.
+        case refusedStranger(String)
+        /// `nextDeadline` has come.
+        case tick
+    }
+
     package enum Action: Equatable, Sendable {
         case send(ControlMessage, to: Connection)
+        /// Close the connection after what was sent; `closed` does not follow.
         case close(Connection)
-        /// The ring has been announced; nobody is waited for any more.
-        case formed(generation: UInt32)
-        /// Call `judgeStall` after this time: by then all who wait in vain have said so.
-        case judgeStall(after: Duration)
-        /// A member went without leaving: for the launcher's report.
-        case lost(rank: UInt32)
+        case tell(MembershipEvent)
     }
 
-    private enum Phase {
-        case gathering
-        case running
+    /// Where a worker stands.
+    enum Standing: Equatable {
+        /// It has stopped its ring, or had none, and waits for the next.
+        case joined(isOpen: Bool, isBoundary: Bool)
+        /// It was told of this generation's ring. `isInterrupted`: and that it is broken.
+        case running(isInterrupted: Bool)
+        /// A newcomer at its preparations.
+        case preparing
+        /// A newcomer that may be let in.
+        case ready
+        case left
     }
 
-    private struct Entry {
+    struct Entry {
         var connection: Connection
         var member: MemberAddress
-        var hasLeft = false
+        var standing: Standing
+        /// When something was last heard of it.
+        var lastWord: Duration
+        /// It is to go at the next boundary.
+        var isRetiring = false
+
+        /// One that has been in a ring, or is of the first world, and has not gone.
+        var isMember: Bool {
+            switch standing {
+            case .joined, .running: true
+            case .preparing, .ready, .left: false
+            }
+        }
     }
 
-    package let worldSize: Int
-    package private(set) var generation: UInt32 = 0
-    private var phase = Phase.gathering
-    private var entries: [UInt32: Entry] = [:]
-    private var lostRank: (rank: UInt32, cause: String)?
+    package let configuration: Coordinator.Configuration
+    /// The last generation announced; 0 while the first world gathers.
+    package internal(set) var generation: UInt32 = 0
+    package internal(set) var isOver = false
+    var entries: [UInt32: Entry] = [:]
+    var rankOf: [Connection: UInt32] = [:]
+    /// Ranks from here on are not wanted.
+    var targetSize: Int
+    /// Lost ranks that may come again, as far as is known.
+    var mayReturn: Set<UInt32> = []
+    /// Ranks whose processes ended for good before the first ring.
+    var goneEarly: Set<UInt32> = []
+    /// The first loss of a job that does not go on after one.
+    var firstLoss: String?
+    var hasWished = false
+    var waitingSince: Duration?
+    var stopOrder: String?
+    /// Failures in a row of the same two members to connect: the lower rank first.
+    var complaints: [[UInt32]: (count: Int, generation: UInt32)] = [:]
+    var ledger = ClaimLedger()
+
+    // Time, as the last event had it.
+    var now = Duration.zero
+    var nextPing: Duration
+    var lastRefused: String?
     /// For whom each rank that has stalled is waiting.
-    private var stalls: [UInt32: UInt32] = [:]
-    private var stallLimit = Duration.zero
+    var stalls: [UInt32: UInt32] = [:]
+    var stallLimit = Duration.zero
+    var stallDeadline: Duration?
+    var fruitlessInterrupts = 0
 
-    package init(worldSize: Int) {
-        precondition(worldSize >= 1)
-        self.worldSize = worldSize
+    var actions: [Action] = []
+
+    package init(_ configuration: Coordinator.Configuration) {
+        precondition(configuration.worldSize >= 1)
+        self.configuration = configuration
+        targetSize = configuration.worldSize
+        nextPing = configuration.peerTimeout / Roster.pingsInTime
     }
 
-    /// Ranks that have not joined, in order.
+    /// Takes an event at a time, which counts from the coordinator's start and never goes back, and says what is to be done.
+    package mutating func receive(_ event: Event, at time: Duration) -> [Action] {
+        forgiveIfAsleep(until: time)
+        now = max(now, time)
+        switch event {
+        case .said(let message, let connection, let rank): take(message, connection, provenRank: rank)
+        case .closed(let connection, let cause): closed(connection, cause)
+        case .processEnded(let rank, let willReturn): processEnded(rank, willReturn: willReturn)
+        case .scale(let workers): scale(to: workers)
+        case .refusedStranger(let text): lastRefused = text
+        case .tick: judgeTime()
+        }
+        defer { actions = [] }
+        return actions
+    }
+
+    var isGathering: Bool { generation == 0 }
+
+    /// Ranks of the first world that have not joined, in order.
     package var missing: [Int] {
-        (0..<worldSize).filter { entries[UInt32($0)] == nil }
+        (0..<configuration.worldSize).filter { entries[UInt32($0)] == nil }
     }
 
-    /// A connection whose handshake gave `rank` sent its `join`.
-    package mutating func join(
-        _ connection: Connection, provenRank rank: UInt32, worldSize theirs: UInt32, member: MemberAddress
-    ) -> [Action] {
-        if let refusal = reasonToRefuse(rank: rank, worldSize: theirs, member: member) {
-            return [.send(.refuse(reason: refusal), to: connection), .close(connection)]
-        }
-        entries[rank] = Entry(connection: connection, member: member)
-        guard entries.count == worldSize else { return [] }
-        phase = .running
-        let members = entries.values.map(\.member).sorted { $0.rank < $1.rank }
-        return sorted.map { .send(.ring(generation: generation, members: members), to: $0.connection) }
-            + [.formed(generation: generation)]
+    /// Entries of those in a standing, by rank.
+    func sorted(where isWanted: (Entry) -> Bool) -> [Entry] {
+        entries.values.filter(isWanted).sorted { $0.member.rank < $1.member.rank }
     }
 
-    /// A member has done its work.
-    package mutating func leave(_ connection: Connection) -> [Action] {
-        guard let rank = rank(of: connection) else { return [.close(connection)] }
-        entries[rank]!.hasLeft = true
-        guard entries.count == worldSize, entries.values.allSatisfy(\.hasLeft) else { return [] }
-        return sorted.flatMap { [.send(.over, to: $0.connection), .close($0.connection)] }
-    }
+    // MARK: What workers say
 
-    /// A member waits in vain. In a ring each rank waits for the one before it, so the first to say so is not the one who knows whose
-    /// fault it is: that is who is waited for and waits for nobody.
-    package mutating func stalled(_ connection: Connection, waitingFor: UInt32, limit: Duration) -> [Action] {
-        guard let rank = rank(of: connection), phase == .running, lostRank == nil else { return [] }
-        let isFirst = stalls.isEmpty
-        stalls[rank] = waitingFor
-        stallLimit = max(stallLimit, limit)
-        return isFirst ? [.judgeStall(after: min(limit / 4, Roster.longestStallDelay))] : []
-    }
-
-    /// All who wait in vain have said so: names whom they wait for.
-    package mutating func judgeStall() -> [Action] {
-        guard lostRank == nil, let first = stalls.keys.min() else { return [] }
-        var waiting = first
-        var culprit = stalls[first]!
-        // Where everybody waits for somebody, no rank is to blame; the walk then ends where it began.
-        while culprit != first, let next = stalls[culprit] {
-            waiting = culprit
-            culprit = next
-        }
-        let cause = "rank \(waiting) waited for it for \(stallLimit.secondsText), and it for nobody: it is frozen, or busy with something else"
-        stalls = [:]
-        return lose(culprit, cause)
-    }
-
-    private static let longestStallDelay = Duration.milliseconds(1100)
-
-    /// A connection ended, for the reason given.
-    package mutating func closed(_ connection: Connection, cause: String) -> [Action] {
-        guard let rank = rank(of: connection), let entry = entries[rank], !entry.hasLeft else { return [] }
-        switch phase {
-        case .gathering:
-            // It may come again: the world is not complete without it.
-            entries[rank] = nil
-            return []
-        case .running:
-            entries[rank]!.hasLeft = true
-            return lose(rank, cause)
+    private mutating func take(_ message: ControlMessage, _ connection: Connection, provenRank rank: UInt32) {
+        if let known = rankOf[connection] { entries[known]?.lastWord = now }
+        switch message {
+        case .join(let join): take(join, connection, provenRank: rank)
+        case .leave: leave(connection)
+        case .stalled(let waitingFor, let limit):
+            stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit)))
+        case .pong: break
+        case .complain(let rank, let cause): complain(connection, rank, cause)
+        case .claim(let generation, let section, let count):
+            claim(connection, generation: generation, section: section, count: count)
+        case .ring, .refuse, .lost, .interrupt, .reform, .prepare, .retire, .ping, .over, .claimed, .scale, .scaled:
+            // Only a coordinator, or a client, says these; a worker that does is not one of this build.
+            violation(connection, "it sent what only a coordinator sends")
         }
     }
 
-    /// Tells everybody. Whoever goes next may go because of this one: the first is the one to name.
-    private mutating func lose(_ rank: UInt32, _ cause: String) -> [Action] {
-        guard lostRank == nil else { return [] }
-        lostRank = (rank, cause)
-        return sorted.filter { !$0.hasLeft }.map { .send(.lost(rank: rank, cause: cause), to: $0.connection) }
-            + [.lost(rank: rank)]
+    private mutating func violation(_ connection: Connection, _ cause: String) {
+        actions.append(.close(connection))
+        closed(connection, cause)
     }
 
-    /// The process of a rank has ended, as its launcher saw. If it never joined, the ring cannot be formed, and nobody need wait for it.
-    package mutating func processEnded(rank: UInt32) -> [Action] {
-        guard case .gathering = phase, entries[rank] == nil else { return [] }
-        let reason = "rank \(rank) of \(worldSize) ended before it joined"
-        return sorted.flatMap { [.send(.refuse(reason: reason), to: $0.connection), .close($0.connection)] }
-    }
-
-    /// The time to join is over. `refused` says which stranger was turned away meanwhile, who may be the one that is missing.
-    package mutating func deadlinePassed(limit: Duration, refused: String? = nil) -> [Action] {
-        guard case .gathering = phase else { return [] }
-        let names = missing.prefix(8).map(String.init).joined(separator: ", ") + (missing.count > 8 ? ", ..." : "")
-        let reason = "rank \(names) of \(worldSize) did not join within \(limit.secondsText)"
-            + (refused.map { "; refused was \($0)" } ?? "")
-        return sorted.flatMap { [.send(.refuse(reason: reason), to: $0.connection), .close($0.connection)] }
-    }
-
-    private var sorted: [Entry] {
-        entries.values.sorted { $0.member.rank < $1.member.rank }
-    }
-
-    private func rank(of connection: Connection) -> UInt32? {
-        entries.first { $0.value.connection == connection }?.key
-    }
-
-    private func reasonToRefuse(rank: UInt32, worldSize theirs: UInt32, member: MemberAddress) -> String? {
-        if member.rank != rank { return "the handshake was rank \(rank)'s, the message is rank \(member.rank)'s" }
-        if Int(theirs) != worldSize { return "WORLD_SIZE is \(theirs) for rank \(rank) and \(worldSize) for the coordinator" }
-        if Int(rank) >= worldSize { return "rank \(rank) in a world of \(worldSize)" }
-        if let there = entries[rank]?.member {
-            return "rank \(rank) is already there, as process \(there.processID) on \(there.hostName)"
+    private mutating func take(_ join: ControlMessage.Join, _ connection: Connection, provenRank rank: UInt32) {
+        guard rankOf[connection] == nil else { return joinAgain(join, connection) }
+        if let refusal = reasonToRefuse(join, provenRank: rank) {
+            actions += [.send(.refuse(reason: refusal), to: connection), .close(connection)]
+            return
         }
-        if case .running = phase { return "the ring has been formed" }
+        rankOf[connection] = rank
+        let standing = isGathering ? Standing.joined(isOpen: false, isBoundary: false) : .preparing
+        entries[rank] = Entry(connection: connection, member: join.member, standing: standing, lastWord: now)
+        mayReturn.insert(rank)
+        let member = join.member
+        actions.append(
+            .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: !isGathering)))
+        if isGathering { formIfComplete() } else { actions.append(.send(.prepare, to: connection)) }
+    }
+
+    /// A worker that is known stops its ring, or is ready.
+    private mutating func joinAgain(_ join: ControlMessage.Join, _ connection: Connection) {
+        guard let rank = rankOf[connection], let entry = entries[rank] else { return }
+        switch entry.standing {
+        case .running where join.generation == generation && join.member.rank == rank:
+            if let firstLoss { return dismiss(rank, because: firstLoss) }
+            entries[rank]!.standing = .joined(isOpen: join.isOpen, isBoundary: join.isBoundary)
+            entries[rank]!.member = join.member
+            if !join.isBoundary { interruptOthers("rank \(rank) lost a connection") }
+            formIfComplete()
+        case .preparing where join.member.rank == rank:
+            entries[rank]!.standing = .ready
+            entries[rank]!.member = join.member
+            wishIfWanted()
+            formIfComplete()
+        default:
+            violation(connection, "it joined when it could not")
+        }
+    }
+
+    private mutating func leave(_ connection: Connection) {
+        guard let rank = rankOf[connection], let entry = entries[rank], entry.isMember, !isGathering else {
+            return violation(connection, "it left before it was in")
+        }
+        entries[rank]!.standing = .left
+        actions.append(.tell(.left(rank: Int(rank))))
+        endOrForm()
+    }
+
+    private mutating func claim(_ connection: Connection, generation: UInt32, section: UInt64, count: UInt32) {
+        // A claim of an older ring needs no answer: its sender has been told to stop that ring.
+        guard let rank = rankOf[connection], case .running = entries[rank]?.standing, generation == self.generation else { return }
+        let piece = ledger.claim(rank: rank, section: section, count: count, at: now)
+        actions.append(.send(.claimed(generation: generation, section: section, piece: piece), to: connection))
+    }
+
+    private func reasonToRefuse(_ join: ControlMessage.Join, provenRank rank: UInt32) -> String? {
+        if join.member.rank != rank { return "the handshake was rank \(rank)'s, the message is rank \(join.member.rank)'s" }
+        if isOver { return "the job is over" }
+        if isGathering, Int(join.worldSize) != configuration.worldSize {
+            return "WORLD_SIZE is \(join.worldSize) for rank \(rank) and \(configuration.worldSize) for the coordinator"
+        }
+        if Int(rank) >= targetSize { return "rank \(rank) in a world of \(targetSize)" }
+        if let there = entries[rank] {
+            if there.standing == .left { return "rank \(rank) has done its work" }
+            return "rank \(rank) is already there, as process \(there.member.processID) on \(there.member.hostName)"
+        }
+        if !isGathering, !configuration.isElastic { return "the ring has been formed" }
+        if join.generation != 0 { return "it is of generation \(join.generation) and was lost" }
         return nil
+    }
+
+    // MARK: Going
+
+    private mutating func closed(_ connection: Connection, _ cause: String) {
+        guard let rank = rankOf.removeValue(forKey: connection), let entry = entries[rank], entry.connection == connection else {
+            return
+        }
+        if entry.standing != .left { lose(rank, cause) }
+    }
+
+    private mutating func processEnded(_ rank: UInt32, willReturn: Bool) {
+        if !willReturn { mayReturn.remove(rank) }
+        if isGathering {
+            if !willReturn { goneEarly.insert(rank) }
+            if let entry = entries[rank] { remove(rank, closing: entry.connection) }
+            return giveUpIfSomebodyIsGone()
+        }
+        if let entry = entries[rank], entry.standing != .left {
+            actions.append(.close(entry.connection))
+            lose(rank, "its process ended")
+            if !willReturn { mayReturn.remove(rank) }
+        }
+        formIfComplete()
+    }
+
+    /// Takes a worker off the roster, and tells those whom it concerns.
+    mutating func lose(_ rank: UInt32, _ cause: String) {
+        guard let entry = entries[rank] else { return }
+        remove(rank)
+        if isGathering { return giveUpIfSomebodyIsGone() }
+        guard firstLoss == nil else { return }
+        actions.append(.tell(.lost(rank: Int(rank), cause: cause)))
+        guard entry.isMember else { return formIfComplete() }
+        if !configuration.isElastic { firstLoss = "rank \(rank) was lost: \(cause)" }
+        for other in sorted(where: { if case .running = $0.standing { true } else { false } }) {
+            entries[other.member.rank]!.standing = .running(isInterrupted: true)
+            actions.append(.send(.lost(rank: rank, cause: cause), to: other.connection))
+        }
+        endOrForm()
+    }
+
+    /// Tells a worker that it is no longer one, and why.
+    mutating func dismiss(_ rank: UInt32, because reason: String) {
+        guard let entry = entries[rank] else { return }
+        actions.append(.send(.refuse(reason: reason), to: entry.connection))
+        remove(rank, closing: entry.connection)
+    }
+
+    mutating func remove(_ rank: UInt32, closing connection: Connection? = nil) {
+        guard let entry = entries.removeValue(forKey: rank) else { return }
+        rankOf[entry.connection] = nil
+        stalls[rank] = nil
+        if let connection { actions.append(.close(connection)) }
+    }
+
+    /// A rank that has gone for good before the first ring makes that impossible: nobody need wait.
+    private mutating func giveUpIfSomebodyIsGone() {
+        guard let rank = goneEarly.filter({ entries[$0] == nil }).min() else { return }
+        refuseAll("rank \(rank) of \(configuration.worldSize) ended before it joined")
+    }
+
+    mutating func refuseAll(_ reason: String) {
+        for entry in sorted(where: { $0.standing != .left }) { dismiss(entry.member.rank, because: reason) }
     }
 }

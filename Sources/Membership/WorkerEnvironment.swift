@@ -9,6 +9,7 @@ import Wire
 ///     LOCKSTEP_SECRET             the job's secret, 64 hexadecimal digits
 ///     LOCKSTEP_COORDINATOR        "launcher" if a launcher coordinates; else rank 0 does, at MASTER_PORT
 ///     LOCKSTEP_TIMEOUT            seconds that anything on the network may stand still; 300 if unset
+///     LOCKSTEP_PEER_TIMEOUT       seconds without a sign of life after which a worker is taken for frozen; 5 if unset
 ///
 /// Without RANK and WORLD_SIZE the program is a world of one, which needs none of the rest.
 public struct WorkerEnvironment: Sendable, Equatable {
@@ -18,6 +19,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
     /// nil in a world of one.
     package var coordinator: CoordinatorAddress?
     public var timeout: Duration
+    public var peerTimeout: Duration
 
     /// Whether nothing in the environment gives this process a place in a job.
     public var isAlone: Bool { worldSize == 1 && coordinator == nil }
@@ -40,6 +42,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
         localRank = 0
         coordinator = nil
         timeout = .seconds(300)
+        peerTimeout = .seconds(5)
     }
 
     /// Reads the process's environment.
@@ -62,6 +65,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
             return text
         }
         if let seconds = try number("LOCKSTEP_TIMEOUT", in: 1...86_400) { timeout = .seconds(seconds) }
+        if let seconds = try number("LOCKSTEP_PEER_TIMEOUT", in: 1...86_400) { peerTimeout = .seconds(seconds) }
         let givenRank = try number("RANK", in: 0...(WorkerEnvironment.largestWorld - 1))
         let givenSize = try number("WORLD_SIZE", in: 1...WorkerEnvironment.largestWorld)
         guard givenRank != nil || givenSize != nil else { return }

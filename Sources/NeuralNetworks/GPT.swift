@@ -50,8 +50,13 @@ public struct GPT: Module {
     /// Nil when the head is tied.
     public let head: Linear?
 
-    public init(_ configuration: Configuration) {
+    /// Whether a training pass keeps what goes into a block and not what comes up inside, which the backward pass computes again: the
+    /// same bits for a fraction of the memory and about a third more time.
+    public let recomputesBlocks: Bool
+
+    public init(_ configuration: Configuration, recomputesBlocks: Bool = false) {
         self.configuration = configuration
+        self.recomputesBlocks = recomputesBlocks
         let usual = Initialization.normal(deviation: 0.02)
         tokenEmbedding = Embedding(configuration.vocabulary, configuration.embedding, weight: usual)
         positionEmbedding = Embedding(configuration.context, configuration.embedding, weight: usual)
@@ -66,7 +71,7 @@ public struct GPT: Module {
     public func callAsFunction(_ tokens: Indices) -> Tensor {
         var x = tokens.embedded(in: tokenEmbedding.weight, positions: positionEmbedding.weight)
         x = x.dropout(configuration.dropout)
-        for block in blocks { x = block(x) }
+        for block in blocks { x = recomputesBlocks ? x.recomputing { block($0) } : block(x) }
         return finalNorm(x).linear(head?.weight ?? tokenEmbedding.weight)
     }
 

@@ -9,6 +9,8 @@ public final class MetricsFile {
     private let descriptor: Int32
     /// Where the next record begins: everything before is whole records.
     private var end = 0
+    /// The step of the last record in the file; nil if there is none.
+    public private(set) var lastStep: Int?
 
     /// Opens the file for a run.
     ///
@@ -51,6 +53,7 @@ public final class MetricsFile {
                 }.get()
             }
             end += line.count
+            lastStep = metrics.step
         } catch {
             ftruncate(descriptor, off_t(end))
             throw error
@@ -80,6 +83,7 @@ public final class MetricsFile {
                     throw .notAMetricsFile(path: path, line: lineNumber)
                 }
                 if recorded > step { return lineStart }
+                lastStep = recorded
                 line.removeAll(keepingCapacity: true)
                 lineStart = offset + index + 1
                 lineNumber += 1

@@ -25,6 +25,11 @@ public struct StepMetrics: Sendable, Equatable {
     public var bytesSent: Int
     /// The number of workers that committed the step.
     public var worldSize: Int
+    /// When the step was committed: seconds since 1970, by this host's clock; nil if that is not known.
+    public var time: Double?
+    /// The worker that took longest for a micro-batch, and by how many times the median of all; nil where there is only one.
+    public var slowestRank: Int?
+    public var slowestScore: Double?
     /// The mean loss over the validation data, if the step was followed by an evaluation.
     public var validationLoss: Double?
     /// The part of the validation data that was classified rightly, in 0...1, if that was evaluated.
@@ -33,8 +38,8 @@ public struct StepMetrics: Sendable, Equatable {
     public init(
         step: Int, loss: Double, learningRate: Double, gradientNorm: Double, itemsPerSecond: Double,
         stepMilliseconds: Double, computeMilliseconds: Double, exposedReduceMilliseconds: Double,
-        optimizerMilliseconds: Double, bytesSent: Int, worldSize: Int, validationLoss: Double? = nil,
-        validationAccuracy: Double? = nil
+        optimizerMilliseconds: Double, bytesSent: Int, worldSize: Int, time: Double? = nil, slowestRank: Int? = nil,
+        slowestScore: Double? = nil, validationLoss: Double? = nil, validationAccuracy: Double? = nil
     ) {
         self.step = step
         self.loss = loss
@@ -47,6 +52,9 @@ public struct StepMetrics: Sendable, Equatable {
         self.optimizerMilliseconds = optimizerMilliseconds
         self.bytesSent = bytesSent
         self.worldSize = worldSize
+        self.time = time
+        self.slowestRank = slowestRank
+        self.slowestScore = slowestScore
         self.validationLoss = validationLoss
         self.validationAccuracy = validationAccuracy
     }
@@ -54,8 +62,8 @@ public struct StepMetrics: Sendable, Equatable {
     /// The record as one JSON object without a line break.
     ///
     /// The step comes first, and the other members in the order above, with the names that README lists. Numbers are
-    /// spelled with the fewest digits that read back the same; NaN and infinities, which JSON lacks, are null. The two
-    /// validation members are there only if there are values.
+    /// spelled with the fewest digits that read back the same; NaN and infinities, which JSON lacks, are null. Those of the
+    /// slowest worker and of validation are there only if there are values.
     public var json: String {
         var members = [
             ("step", String(step)),
@@ -70,6 +78,9 @@ public struct StepMetrics: Sendable, Equatable {
             ("bytes_sent", String(bytesSent)),
             ("world_size", String(worldSize)),
         ]
+        if let time { members.append(("time", StepMetrics.number(time))) }
+        if let slowestRank { members.append(("slowest_rank", String(slowestRank))) }
+        if let slowestScore { members.append(("slowest_score", StepMetrics.number(slowestScore))) }
         if let validationLoss { members.append(("validation_loss", StepMetrics.number(validationLoss))) }
         if let validationAccuracy { members.append(("validation_accuracy", StepMetrics.number(validationAccuracy))) }
         return "{" + members.map { "\"\($0)\":\($1)" }.joined(separator: ",") + "}"

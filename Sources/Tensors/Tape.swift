@@ -20,6 +20,10 @@ public final class Tape {
     private var hasGradient: [Bool]
     /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
     private var randomOperations: UInt32 = 0
+    /// What the region that is being run without recording was seen to use; nil outside of one.
+    private var region: Region?
+    private let precision: Precision
+    private var products: [MatrixProductPlan.Shape: MatrixProductPlan] = [:]
     private var convolutions: [ConvolutionPlan.Shape: ConvolutionPlan] = [:]
     /// The weight of the loss whose backward pass runs: what statistics are multiplied by.
     private(set) var statisticsWeight: Float = 1
@@ -32,9 +36,18 @@ public final class Tape {
         let backward: (inout Storage) -> Void
     }
 
-    /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used.
-    public init(parameters arena: ParameterArena? = nil) {
+    /// What a region of recomputed operations depends on.
+    private struct Region {
+        var parameters: [Parameter] = []
+        /// Whether a gradient of its result leads anywhere.
+        var passesBack = false
+    }
+
+    /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used. The CPU must support the precision.
+    public init(parameters arena: ParameterArena? = nil, precision: Precision = .float32) {
+        precondition(precision.isSupported, "this CPU has no bfloat16: ask Precision.isSupported first")
         self.arena = arena
+        self.precision = precision
         pendingUses = Array(repeating: 0, count: arena?.parameters.count ?? 0)
         hasGradient = Array(repeating: false, count: arena?.parameters.count ?? 0)
     }
@@ -51,8 +64,8 @@ public final class Tape {
         randomOperations = 0
     }
 
-    /// Whether operations are recorded.
-    public var isRecording: Bool { pass.isTraining }
+    /// Whether operations are recorded: while training, outside of what `recomputing` runs for the first time.
+    public var isRecording: Bool { pass.isTraining && region == nil }
 
     /// Bytes that tensors and gradients of this tape took from the system so far: its high-water mark.
     public var reservedBytes: Int { allocator.reservedBytes }
@@ -182,13 +195,15 @@ public final class Tape {
     /// The same in memory that is there already.
     func result(_ shape: [Int], of operands: [Tensor], parameters: [Parameter] = [], storage: Storage) -> Tensor {
         for operand in operands { precondition(operand.tape === self, "operands belong to different tapes") }
-        let passesBack = isRecording && (!parameters.isEmpty || operands.contains { $0.slot != nil })
-        let slot = passesBack ? GradientSlot(count: shape.reduce(1, *)) : nil
+        let passesBack = pass.isTraining && (!parameters.isEmpty || operands.contains { $0.slot != nil })
+        if passesBack, region != nil { region!.passesBack = true }
+        let slot = passesBack && isRecording ? GradientSlot(count: shape.reduce(1, *)) : nil
         return Tensor(shape: shape, tape: self, storage: storage, slot: slot)
     }
 
     /// Notes how to run an operation backward; nothing when its result has no gradient slot.
     func record(_ result: Tensor, parameters: [Parameter] = [], backward: @escaping (inout Storage) -> Void) {
+        if region != nil { region!.parameters += parameters }
         guard let slot = result.slot else { return }
         for parameter in parameters {
             precondition(arena?.holds(parameter) == true, "parameter \(parameter.name) is not in this tape's arena")
@@ -197,10 +212,63 @@ public final class Tape {
         steps.append(Step(output: slot, parameters: parameters, backward: backward))
     }
 
+    /// Runs `body` and keeps none of what it computes but the result: see `Tensor.recomputing`.
+    func recompute(_ input: Tensor, _ body: @escaping (Tensor) -> Tensor) -> Tensor {
+        guard isRecording else { return body(input) }
+        let firstRandomOperation = randomOperations
+        region = Region()
+        let values = body(input)
+        let used = region!
+        region = nil
+        guard used.passesBack else { return values }
+        var seen: Set<Int> = []
+        let parameters = used.parameters.filter { seen.insert($0.index).inserted }
+        let slot = GradientSlot(count: values.count)
+        let y = Tensor(shape: values.shape, tape: self, storage: values.storage, slot: slot)
+        // The steps that the second run records stand on top of this one's place, and so run next, in the order in which they would
+        // have without it: sums of gradients are the same bits. The parameters are held by this step until those hold them.
+        record(y, parameters: parameters) { [unowned self] dy in
+            let later = randomOperations
+            randomOperations = firstRandomOperation
+            let again = body(input)
+            randomOperations = later
+            again.slot?.add(dy, on: self)
+        }
+        return y
+    }
+
     /// Where to write a parameter's gradient: overwriting the first time in a pass, adding after that.
     func gradientDestination(of parameter: Parameter) -> (values: UnsafeMutablePointer<Float>, accumulate: Bool) {
         defer { hasGradient[parameter.index] = true }
         return (parameter.gradients, hasGradient[parameter.index])
+    }
+
+    /// c = op(a) op(b), or c += op(a) op(b), in the tape's precision: op(a) is m x k, op(b) k x n, c m x n, all contiguous.
+    func multiply(
+        _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, into c: UnsafeMutablePointer<Float>,
+        _ m: Int, _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false, accumulate: Bool = false
+    ) {
+        guard precision != .float32, m > 0, n > 0, k > 0 else {
+            return multiplyFloats(a, b, into: c, m, n, k, transposeA: transposeA, transposeB: transposeB, accumulate: accumulate)
+        }
+        if precision == .emulatedBFloat16 {
+            let (roundedA, roundedB) = (allocate(m * k), allocate(k * n))
+            tensor_round_through_bfloat16(roundedA.floats, a, m * k)
+            tensor_round_through_bfloat16(roundedB.floats, b, k * n)
+            return multiplyFloats(
+                roundedA.floats, roundedB.floats, into: c, m, n, k, transposeA: transposeA, transposeB: transposeB,
+                accumulate: accumulate)
+        }
+        let shape = MatrixProductPlan.Shape(
+            m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB, accumulate: accumulate, isBFloat16: true)
+        let plan = products[shape] ?? MatrixProductPlan(shape)
+        products[shape] = plan
+        // Two bfloat16 take the place of one float.
+        let (roundedA, roundedB, scratch) = (allocate((m * k + 1) / 2), allocate((k * n + 1) / 2), allocate(plan.scratchCount))
+        // SAFETY: each storage has room for its elements at two bytes each, and is used as that type only.
+        tensor_round_bfloat16(roundedA.bytes.assumingMemoryBound(to: UInt16.self), a, m * k)
+        tensor_round_bfloat16(roundedB.bytes.assumingMemoryBound(to: UInt16.self), b, k * n)
+        plan.run(roundedA.bytes, roundedB.bytes, into: c, scratch: scratch.floats)
     }
 
     /// The primitives of a convolution: made for the first use of a shape.

@@ -1,3 +1,4 @@
+import Collectives
 import Datasets
 import Tensors
 
@@ -25,30 +26,36 @@ public struct Score {
 
 extension Trainer {
     /// Evaluates on all samples of a data set, in their order, in micro-batches of the recipe's size that the ranks share; the figures
-    /// are the same bits on every rank and for any number of them.
+    /// are the same bits on every rank and for any number of them, whichever are lost on the way.
     ///
     /// `score` runs the model forward; nothing is recorded and dropout is off. Throws as `step` does.
     public func evaluate<Other: Dataset>(
         _ data: Other, score: (_ batch: Other.Batch, _ tape: Tape) throws -> Score
     ) throws -> Evaluation {
         let plan = try StepPlan(count: data.count, globalBatch: data.count, microBatch: min(recipe.microBatch, data.count)).step(0)
-        let tape = Tape(parameters: arena)
-        // Weight, loss and count of each micro-batch stand in places of their own; the ring's sum adds zeros to them.
-        var places = [Double](repeating: 0, count: plan.microBatchCount * 3 + 1)
-        for id in plan.microBatches(rank: rank, worldSize: worldSize) {
-            let batch = try data.batch(epoch: 0, Array(plan.positions(ofMicroBatch: id)))
-            tape.begin(.inference)
-            let result = try score(batch, tape)
-            places[id * 3] = result.loss.weight
-            places[id * 3 + 1] = Double(result.loss.sum.item)
-            places[id * 3 + 2] = Double(result.correct ?? 0)
-            if result.correct != nil { places[places.count - 1] += 1 }
-        }
-        try places.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-        func total(_ place: Int) -> Double {
-            (0..<plan.microBatchCount).reduce(0) { $0 + places[$1 * 3 + place] }
-        }
-        let countsCorrect = places[places.count - 1] == Double(plan.microBatchCount)
-        return Evaluation(loss: total(1) / total(0), accuracy: countsCorrect ? total(2) / total(0) : nil, weight: total(0))
+        let tape = Tape(parameters: arena, precision: recipe.precision)
+        // What this rank has found, by micro-batch: it stays found when the others' is lost.
+        var found: [Int: (weight: Double, loss: Double, correct: Int?)] = [:]
+        let totals = try ring.section {
+            // Every micro-batch has places of its own, of which the sum over ranks is one rank's figures and zeros.
+            let share = plan.microBatches(rank: ring.place, worldSize: ring.worldSize)
+            var places = [Double](repeating: 0, count: plan.microBatchCount * 4)
+            for id in share {
+                try visit(.evaluation(id))
+                if found[id] == nil {
+                    let batch = try data.batch(epoch: 0, Array(plan.positions(ofMicroBatch: id)))
+                    tape.begin(.inference)
+                    let result = try score(batch, tape)
+                    found[id] = (result.loss.weight, Double(result.loss.sum.item), result.correct)
+                }
+                let figures = found[id]!
+                let correct = figures.correct.map { Double($0) }
+                places.replaceSubrange(id * 4..<id * 4 + 4, with: [figures.weight, figures.loss, correct ?? 0, correct == nil ? 0 : 1])
+            }
+            try places.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+            return (0..<4).map { kind in (0..<plan.microBatchCount).reduce(0) { $0 + places[$1 * 4 + kind] } }
+        }.values
+        let countsCorrect = totals[3] == Double(plan.microBatchCount)
+        return Evaluation(loss: totals[1] / totals[0], accuracy: countsCorrect ? totals[2] / totals[0] : nil, weight: totals[0])
     }
 }

@@ -26,6 +26,9 @@ struct GlobalLoss<Batch> {
         let sampleCount: Int
         let weight: Double
         let sum: Double
+        /// The ring on which all ranks have it, and the step that it is for.
+        let generation: Int
+        let step: Int
 
         /// The places of some of the batch's samples.
         func places(_ samples: Range<Int>) -> Range<Int> {
@@ -56,10 +59,12 @@ extension Trainer {
         self.globalLoss = GlobalLoss(representation: representation, loss: globalLoss)
     }
 
-    /// The first two of the three parts, if the loss is global: once a step, before its micro-batches are passed.
+    /// The first two of the three parts, if the loss is global: once a step, before its micro-batches are passed, and once more for
+    /// every ring that is formed in it, as some ranks may have got them and others not.
     func prepareGlobalLoss(_ step: StepPlan.Step) throws {
         guard let globalLoss else { return }
-        let share = step.microBatches(rank: rank, worldSize: worldSize)
+        if let prepared = preparedLoss, prepared.step == step.number, prepared.generation == ring.generation { return }
+        let share = step.microBatches(rank: ring.place, worldSize: ring.worldSize)
         let count = step.positions.count
         var representations: [Float] = []
         var shape: [Int] = []
@@ -89,12 +94,13 @@ extension Trainer {
         tape.backward(from: loss)
         preparedLoss = GlobalLoss.Prepared(
             representations: representations, gradient: tape.gradient(of: variable), sampleCount: count, weight: loss.weight,
-            sum: sum)
+            sum: sum, generation: ring.generation, step: step.number)
     }
 
     /// The third part for one micro-batch. Its weight and loss are its samples' share of the whole.
     func globalPass(
-        _ globalLoss: GlobalLoss<Data.Batch>, _ step: StepPlan.Step, microBatch id: Int, parameterReady: (Parameter) -> Void
+        _ globalLoss: GlobalLoss<Data.Batch>, _ step: StepPlan.Step, microBatch id: Int, beforeBackward: () -> Void,
+        parameterReady: (Parameter) -> Void
     ) throws -> (weight: Double, lossSum: Double) {
         guard let prepared = preparedLoss else { preconditionFailure("a global loss is prepared before its passes") }
         let positions = step.positions(ofMicroBatch: id)
@@ -106,6 +112,7 @@ extension Trainer {
             throw TrainingError.representationsDiffer(step: step.number + 1, microBatch: id)
         }
         let share = Double(positions.count) / Double(prepared.sampleCount)
+        beforeBackward()
         prepared.gradient.withUnsafeBufferPointer { gradient in
             tape.backward(
                 from: output, gradient: UnsafeBufferPointer(rebasing: gradient[places]), weight: prepared.weight * share,

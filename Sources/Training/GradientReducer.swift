@@ -5,7 +5,8 @@ import Tensors
 /// Sums the gradients of a step's micro-batches: in this worker's memory first, then over the ring.
 ///
 /// Bucket by bucket, as soon as the last micro-batch's backward pass has finished with one, the ring takes it; the sums appear in
-/// the parameter arena's gradients. The worker's own partial sums stay as they were.
+/// the parameter arena's gradients. The worker's own partial sums stay as they were: when a peer is lost, the micro-batches that
+/// are held are held for the next attempt, in which only those that went with the peer are computed again.
 /// Owns the accumulators. Used by the compute thread.
 final class GradientReducer {
     /// The worker's partial sums.
@@ -21,7 +22,10 @@ final class GradientReducer {
     private var partsLeft: [Int] = []
     private var bucketsStarted = 0
     private var tickets: [Ring.Ticket] = []
+    private var failure: (any Error)?
     private var control = StepControl(microBatches: 0, parameters: 0)
+    /// The micro-batches whose gradients are in the sums, wholly.
+    private(set) var held: Set<Int> = []
 
     /// `grids` is nil for the float32 sum.
     init(arena: ParameterArena, ring: Ring, grids: [Grid]?) {
@@ -36,21 +40,28 @@ final class GradientReducer {
         }
     }
 
-    /// Begins a step, or begins it again, with nothing summed.
+    /// Begins a step, or begins it again on other grids, with nothing summed.
     func begin(microBatches: Int, grids: [Grid]?) {
         control = StepControl(microBatches: microBatches, parameters: arena.parameters.count)
-        partsLeft = plan.parts.map(\.count)
-        bucketsStarted = 0
-        tickets.removeAll(keepingCapacity: true)
+        held.removeAll(keepingCapacity: true)
         switch sums {
         case .exact(let accumulator): accumulator.begin(grids: grids ?? accumulator.grids)
         case .float32(let accumulator): accumulator.begin()
         }
     }
 
+    /// Begins an attempt to reduce: what is held stays, and nothing has been given to the ring.
+    func beginAttempt() {
+        partsLeft = plan.parts.map(\.count)
+        bucketsStarted = 0
+        tickets.removeAll(keepingCapacity: true)
+        failure = nil
+    }
+
     /// Takes the gradient of one parameter for one micro-batch. With `isLast`, this worker has no further micro-batch in the step,
-    /// and the parameter's bucket leaves when it is complete.
-    func add(parameter index: Int, microBatch id: Int, isLast: Bool) throws {
+    /// and the parameter's bucket leaves when it is complete. A ring that fails is told by `reduce`, so that the micro-batch, and
+    /// those after it, are held by then.
+    func add(parameter index: Int, microBatch id: Int, isLast: Bool) {
         let gradient = arena.parameters[index].gradients
         switch sums {
         case .exact(let accumulator):
@@ -62,38 +73,54 @@ final class GradientReducer {
         case .float32(let accumulator):
             if !accumulator.accumulate(gradient, part: index) { control.recordNotFinite(microBatch: id, parameter: index) }
         }
-        if isLast { try finish(part: index) }
+        if isLast { finish(part: index) }
     }
 
+    /// A micro-batch has been added with all its parameters.
     func record(microBatch id: Int, weight: Double, lossSum: Double) {
         control.record(microBatch: id, weight: weight, lossSum: lossSum, rank: ring.rank)
+        held.insert(id)
     }
 
-    /// For a worker that has no micro-batch in this step: its sums are zero.
-    func finishWithoutGradients() throws {
+    /// For a worker that has no further micro-batch in this attempt: its sums are what it holds.
+    func finishWithoutGradients() {
         for index in arena.parameters.indices {
             switch sums {
             case .exact(let accumulator): accumulator.settle(part: index)
             case .float32(let accumulator): accumulator.settle(part: index)
             }
-            try finish(part: index)
+            finish(part: index)
         }
     }
 
+    /// What kept this rank from giving all its sums to the ring.
+    func fail(_ error: any Error) {
+        if failure == nil { failure = error }
+    }
+
     /// Waits for all buckets and for what the ranks have to tell; the arena's gradients then hold the sums.
-    func reduce() throws -> StepControl {
-        try control.withValues { try ring.allReduce($0) }
+    ///
+    /// - Parameter milliseconds: what a micro-batch took in this attempt.
+    func reduce(requests: [StepControl.Request], milliseconds: Double) throws -> StepControl {
+        if let failure { throw failure }
+        var sum = control.contribution(
+            requests: requests, place: ring.place, worldSize: ring.worldSize, milliseconds: milliseconds)
+        try sum.withValues { try ring.allReduce($0) }
         for ticket in tickets { try ring.wait(for: ticket) }
-        return control
+        return sum
     }
 
     /// Buckets leave in their order on every rank, whatever the order in which backward completes them: operations are matched by
     /// their numbers, and a rank without a micro-batch has no backward to follow.
-    private func finish(part index: Int) throws {
+    private func finish(part index: Int) {
         partsLeft[plan.bucketOfPart[index]] -= 1
-        while bucketsStarted < partsLeft.count, partsLeft[bucketsStarted] == 0 {
-            try start(bucket: bucketsStarted)
-            bucketsStarted += 1
+        while failure == nil, bucketsStarted < partsLeft.count, partsLeft[bucketsStarted] == 0 {
+            do {
+                try start(bucket: bucketsStarted)
+                bucketsStarted += 1
+            } catch {
+                fail(error)
+            }
         }
     }
 

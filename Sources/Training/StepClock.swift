@@ -1,3 +1,5 @@
+import Glibc
+
 /// Where a step's time went, on the compute thread.
 struct StepClock {
     enum Phase: Int, CaseIterable {
@@ -24,6 +26,13 @@ struct StepClock {
 
     mutating func end() {
         total = ContinuousClock.now - began
+    }
+
+    /// What the host's clock shows, to the microsecond.
+    static var secondsSince1970: Double {
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return Double(Int64(now.tv_sec) * 1_000_000 + Int64(now.tv_nsec) / 1000) / 1e6
     }
 }
 

@@ -1,3 +1,4 @@
+import Checkpoints
 import Collectives
 import Datasets
 import Glibc
@@ -15,7 +16,10 @@ import Tensors
 ///     the ring's sum of the gradients, of the weights, of the losses
 ///     gradient = sum / weight, clipped; optimizer step; commit
 ///
-/// A step commits on every rank or on none. Confined to one thread, the one that made it; owns the model's memory.
+/// A step commits on every rank or on none. Where a worker is lost in it, the others keep what they have summed, form a ring of
+/// their own, compute what went with the dead and commit: the same bits (`Ring.section`).
+///
+/// Confined to one thread, the one that made it; owns the model's memory.
 public final class Trainer<Data: Dataset> {
     public typealias LossFunction = (_ batch: Data.Batch, _ tape: Tape) throws -> Loss
 
@@ -25,33 +29,77 @@ public final class Trainer<Data: Dataset> {
     public internal(set) var committedSteps = 0
     /// Steps of the whole run.
     public let totalSteps: Int
+    /// The ranks compare digests of their state every so many steps.
+    public var compareEvery = 100
+    /// Who computes which micro-batch. The bits do not depend on it.
+    public var assignment = MicroBatchAssignment.fixed
 
     let ring: Ring
     let optimizer: any Optimizer
-    let stateArenas: [UnsafeMutableBufferPointer<Float>]
+    /// The whole of each state, where it is not shared out.
+    private(set) lazy var stateArenas: [UnsafeMutableBufferPointer<Float>] = {
+        guard shards == nil else { return [] }
+        hasStateArenas = true
+        return optimizer.stateNames.map { _ in
+            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
+            memory.initializeMemory(as: UInt8.self, repeating: 0)
+            return UnsafeMutableBufferPointer(start: memory.bindMemory(to: Float.self).baseAddress, count: arena.count)
+        }
+    }()
+    private var hasStateArenas = false
+    /// Instead of them, this rank's part.
+    private(set) var shards: OptimizerShards?
+    /// What the ranks have decided to commit, and have not all committed: only where the state is shared out.
+    var decided: StepOutcome?
     /// One for each parameter; nil for the float32 sum, and until the first step has found them.
     var grids: [Grid]?
 
-    private let data: Data
-    private let plan: StepPlan
+    let data: Data
+    let plan: StepPlan
     private let order: SampleOrder
     private let loss: LossFunction
     /// Instead of `loss`, where the loss couples the samples of the global batch.
     var globalLoss: GlobalLoss<Data.Batch>?
     var preparedLoss: GlobalLoss<Data.Batch>.Prepared?
     let tape: Tape
-    private var reducer: GradientReducer?
+    var reducer: GradientReducer?
     /// Grows when a step is redone on a coarser grid.
-    public private(set) var redoneSteps = 0
+    public internal(set) var redoneSteps = 0
+    /// Whether a rank was asked to stop (`StopRequest`), or the coordinator wants it: known to all ranks with the step just
+    /// committed.
+    public internal(set) var isStopRequested = false
+
+    /// Where each rank keeps a part of the optimizer's state, and both that have one are lost: finds the checkpoint to go on from. Called on the
+    /// first rank.
+    public var fallback: (() throws -> Checkpoint?)?
+    /// The step of the checkpoint that the run has gone back to, until it is asked for.
+    var wentBackTo: Int?
+
+    /// The generation for which the ranks last told each other what they hold.
+    var plannedGeneration = -1
+    /// Whether this rank has the state of the run: a newcomer does not, until it is let in.
+    var hasState: Bool
+    /// Whether the ranks agreed, with the step committed last, to form the ring anew.
+    var isReformAgreed = false
+    private var slowest: (rank: Int, score: Double)?
+    private var slowForGood: (rank: Int, score: Double)?
+
+    /// The last step after which the ranks' states were found to be the same.
+    var comparedSteps = 0
+    var writer: (path: String, writer: CheckpointWriter)?
+    var slowness = SlownessJudge()
+    /// For tests: fails where it is told to, as a death would.
+    package var faults: FaultInjector?
 
     /// Lays out the model's memory and draws its first weights.
     ///
     /// - Parameters:
     ///   - loss: the forward pass and the loss of one micro-batch; must be a function of its arguments and the model only.
-    /// - Throws: `DatasetError` if the batch sizes make no sense for the data.
+    /// - Throws: `DatasetError` if the batch sizes make no sense for the data, `TrainingError` if the CPU lacks the recipe's precision.
     public init(
         model: some Module, data: Data, optimizer: any Optimizer, recipe: Recipe, ring: Ring, loss: @escaping LossFunction
     ) throws {
+        guard recipe.precision.isSupported else { throw TrainingError.precisionUnsupported(name: recipe.precision.name) }
         self.recipe = recipe
         self.data = data
         self.optimizer = optimizer
@@ -66,15 +114,13 @@ public final class Trainer<Data: Dataset> {
             }
         let arena = ParameterArena(model, seed: recipe.seed)
         self.arena = arena
-        tape = Tape(parameters: arena)
-        stateArenas = optimizer.stateNames.map { _ in
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
-            memory.initializeMemory(as: UInt8.self, repeating: 0)
-            return UnsafeMutableBufferPointer(start: memory.bindMemory(to: Float.self).baseAddress, count: arena.count)
-        }
+        tape = Tape(parameters: arena, precision: recipe.precision)
+        hasState = !ring.isNewcomer
+        ring.synchronise = { [weak self] source in try self?.synchronise(from: source) }
     }
 
     deinit {
+        guard hasStateArenas else { return }
         for arena in stateArenas { UnsafeMutableRawPointer(arena.baseAddress!).deallocate() }
     }
 
@@ -83,95 +129,148 @@ public final class Trainer<Data: Dataset> {
 
     public var rank: Int { ring.rank }
     public var worldSize: Int { ring.worldSize }
+    /// Whether this rank is the one that prints, and writes metrics and checkpoints. Another may be after the loss of a worker.
+    public var isFirst: Bool { ring.isFirst && !ring.isNewcomer }
     public var isDone: Bool { committedSteps >= totalSteps }
     /// Where the next step takes its data.
     public var nextStep: StepPlan.Step { plan.step(committedSteps) }
 
+    /// Each rank keeps a part of the optimizer's state from now on, and a copy of another rank's part: 2 / n of it for n ranks. The bits are the
+    /// same. Before the first step, and before `restore`; on every rank.
+    public func shardOptimizer() {
+        precondition(!hasStateArenas && reducer == nil, "the optimizer's state is shared out before there is any")
+        shards = OptimizerShards(count: arena.trainedRange.count, states: optimizer.stateNames.count)
+    }
+
+    /// Bytes of optimizer state that this rank keeps.
+    public var optimizerStateBytes: Int {
+        shards?.byteCount ?? (hasStateArenas ? optimizer.stateNames.count * arena.count * 4 : 0)
+    }
+
+    /// Where the run has gone back to the checkpoint of an earlier step, as optimizer state was lost: that step. Told once.
+    public func takeSetback() -> Int? {
+        defer { wentBackTo = nil }
+        return wentBackTo
+    }
+
+    /// A worker that has just been found to be slow for good, and by how many times the median; each is told once.
+    public func takeSlowWorker() -> (rank: Int, score: Double)? {
+        defer { slowForGood = nil }
+        return slowForGood
+    }
+
     /// Runs until the last step has been committed; `observe` is called after each.
+    ///
+    /// The first SIGINT, SIGTERM or SIGUSR1 to any rank is a request to stop: all ranks end the step at hand and throw `RunStopped`.
     public func run(observe: (StepMetrics) throws -> Void = { _ in }) throws {
-        while !isDone { try observe(try step()) }
+        StopRequest.listen()
+        while !isDone {
+            try observe(try step())
+            if isStopRequested, !isDone { throw RunStopped(step: committedSteps) }
+        }
     }
 
     /// Runs one step and commits it.
     ///
-    /// - Throws: `TrainingError` where numbers stop being numbers, `CollectiveError` where the ring fails, and what the data set and
-    ///   the loss throw. Weights, optimizer state and `committedSteps` are then those of before the step.
+    /// - Throws: `TrainingError` where numbers stop being numbers or ranks have come to differ, what the data set and the loss throw,
+    ///   and what `Ring.section` does. Weights, optimizer state and `committedSteps` are then those of before the step, but for
+    ///   `.diverged`.
     public func step() throws -> StepMetrics {
-        let step = plan.step(committedSteps)
+        try enter()
+        if isReformAgreed, ring.progressAtFormation < ring.progress { try ring.reform() }
+        isReformAgreed = false
+        var step = plan.step(committedSteps)
         let bytesBefore = ring.bytesSent
         var clock = StepClock()
-        try clock.measure(.compute) { try prepareGlobalLoss(step) }
-        try prepareReducer(step)
-        var control = try computeAndReduce(step, &clock)
-        while recipe.reduction == .exact, control.fault == nil, !control.misfits.isEmpty {
-            for index in control.misfits { grids![index] = grids![index].raised() }
-            redoneSteps += 1
-            control = try computeAndReduce(step, &clock)
+        var outcome: StepOutcome
+        while true {
+            let section = try attempt(step, &clock)
+            guard let read = readOutcome(section.values), read.step == step.number else {
+                preconditionFailure("a step's section gave another's values")
+            }
+            outcome = read
+            try judge(outcome.control, step)
+            judgeSlowness(outcome, wasBehind: section.wasBehind)
+            guard outcome.isCommitted else {
+                redoneSteps += 1
+                continue
+            }
+            if shards == nil { break }
+            decided = outcome
+            if readOutcome(try commitShards(outcome, &clock).values) != nil { break }
+            // Both ranks that had a part of the state are lost: from a checkpoint on it goes again.
+            wentBackTo = committedSteps
+            step = plan.step(committedSteps)
         }
-        try judge(control, step)
-        let norm = clock.measure(.optimizer) { commit(control) }
         clock.end()
-        let items = step.positions.count * data.itemsPerSample
-        return StepMetrics(
-            step: committedSteps, loss: control.lossSum / control.weight,
-            learningRate: recipe.schedule.learningRate(atStep: step.number), gradientNorm: norm,
-            itemsPerSecond: Double(items) / clock.total.seconds, stepMilliseconds: clock.total.milliseconds,
-            computeMilliseconds: clock[.compute].milliseconds, exposedReduceMilliseconds: clock[.exposedReduce].milliseconds,
-            optimizerMilliseconds: clock[.optimizer].milliseconds, bytesSent: Int(ring.bytesSent - bytesBefore),
-            worldSize: worldSize)
+        take(outcome)
+        if outcome.control.isRequested(.judgeSave) { try finishSaving() }
+        if committedSteps % compareEvery == 0 { try compareStates() }
+        return metrics(outcome, clock, bytesSent: ring.bytesSent - bytesBefore)
+    }
+
+    /// Lets this worker in, if it came while the job was running: it waits for a boundary, and then has the others' state. Otherwise
+    /// there is nothing to do. `step` does it too.
+    ///
+    /// - Returns: what is known of the step before, if this worker came in right behind one.
+    @discardableResult
+    public func enter() throws -> StepMetrics? {
+        guard ring.isNewcomer else { return nil }
+        let values = try ring.enter()
+        guard let outcome = readOutcome(values), outcome.isCommitted, outcome.step + 1 == committedSteps else { return nil }
+        take(outcome)
+        var clock = StepClock()
+        clock.end()
+        return metrics(outcome, clock, bytesSent: 0)
     }
 
     // MARK: The parts of a step
 
-    private func prepareReducer(_ step: StepPlan.Step) throws {
-        guard recipe.reduction == .exact else {
-            if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: nil) }
-            return
-        }
-        if grids == nil { grids = try firstGrids(step) }
-        if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: grids) }
+    /// What all ranks have learnt with a step.
+    private func take(_ outcome: StepOutcome) {
+        isReformAgreed = outcome.control.isRequested(.reform)
+        isStopRequested = outcome.control.isRequested(.stop)
     }
 
-    /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.
-    private func firstGrids(_ step: StepPlan.Step) throws -> [Grid] {
-        try pass(step, microBatch: 0) { _ in }
-        return arena.parameters.map { parameter in
-            let magnitude = GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
-            return Grid.first(largestMagnitudeBits: magnitude.bitPattern, parts: partsPerStep)
-        }
+    /// The times are of the ring on which the step's section ended: of this one, unless this rank was behind.
+    private func judgeSlowness(_ outcome: StepOutcome, wasBehind: Bool) {
+        slowest = nil
+        guard !wasBehind else { return }
+        slowness.take(outcome.control.millisecondsPerMicroBatch, generation: ring.generation)
+        slowest = slowness.slowest.map { (ring.members[$0.place], $0.score) }
+        if let news = slowness.takeNews() { slowForGood = (ring.members[news.place], news.score) }
     }
 
-    private func computeAndReduce(_ step: StepPlan.Step, _ clock: inout StepClock) throws -> StepControl {
-        let reducer = reducer!
-        let share = step.microBatches(rank: rank, worldSize: worldSize)
-        reducer.begin(microBatches: step.microBatchCount, grids: grids)
-        try clock.measure(.compute) {
-            for id in share {
-                var failure: (any Error)?
-                let (weight, lossSum) = try pass(step, microBatch: id) { parameter in
-                    guard failure == nil else { return }
-                    do {
-                        try reducer.add(parameter: parameter.index, microBatch: id, isLast: id == share.last)
-                    } catch {
-                        failure = error
-                    }
-                }
-                if let failure { throw failure }
-                reducer.record(microBatch: id, weight: weight, lossSum: lossSum)
-            }
-            if share.isEmpty { try reducer.finishWithoutGradients() }
-        }
-        return try clock.measure(.exposedReduce) { try reducer.reduce() }
+    private func readOutcome(_ values: [Double]) -> StepOutcome? {
+        StepOutcome(values: values, microBatches: { plan.step($0).microBatchCount }, parameters: arena.parameters.count)
+    }
+
+    private func metrics(_ outcome: StepOutcome, _ clock: StepClock, bytesSent: UInt64) -> StepMetrics {
+        let step = plan.step(committedSteps - 1)
+        let items = step.positions.count * data.itemsPerSample
+        return StepMetrics(
+            step: committedSteps, loss: outcome.control.lossSum / outcome.control.weight,
+            learningRate: recipe.schedule.learningRate(atStep: step.number), gradientNorm: outcome.gradientNorm,
+            itemsPerSecond: Double(items) / clock.total.seconds, stepMilliseconds: clock.total.milliseconds,
+            computeMilliseconds: clock[.compute].milliseconds, exposedReduceMilliseconds: clock[.exposedReduce].milliseconds,
+            optimizerMilliseconds: clock[.optimizer].milliseconds, bytesSent: Int(bytesSent), worldSize: outcome.worldSize,
+            time: StepClock.secondsSince1970, slowestRank: slowest?.rank, slowestScore: slowest?.score)
     }
 
     /// Forward and backward of one micro-batch. The gradients, of the loss's sum, are in the arena when it returns.
+    ///
+    /// - Parameter beforeBackward: called when the forward pass has ended.
     @discardableResult
-    private func pass(
-        _ step: StepPlan.Step, microBatch id: Int, parameterReady: (Parameter) -> Void
+    func pass(
+        _ step: StepPlan.Step, microBatch id: Int, beforeBackward: () -> Void = {}, parameterReady: (Parameter) -> Void
     ) throws -> (weight: Double, lossSum: Double) {
-        if let globalLoss { return try globalPass(globalLoss, step, microBatch: id, parameterReady: parameterReady) }
+        if let globalLoss {
+            return try globalPass(
+                globalLoss, step, microBatch: id, beforeBackward: beforeBackward, parameterReady: parameterReady)
+        }
         let loss = try loss(beginPass(step, microBatch: id), tape)
         let sum = Double(loss.sum.item)
+        beforeBackward()
         tape.backward(from: loss, parameterReady: parameterReady)
         return (loss.weight, sum)
     }
@@ -195,30 +294,24 @@ public final class Trainer<Data: Dataset> {
         }
         guard control.weight > 0 else { throw TrainingError.noWeight(step: step.number + 1) }
     }
+}
 
-    /// The optimizer step, from the sums that every rank has. Gives the gradient's norm before clipping.
-    private func commit(_ control: StepControl) -> Double {
-        let trained = arena.trainedRange
-        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[trained])
-        let norm = GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
-        let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: norm, limit: $0) } ?? 1
-        if let current = grids {
-            grids = zip(current, arena.parameters).map { grid, parameter in
-                let magnitude = GradientNorm.largestMagnitude(
-                    UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
-                return grid.next(largestMagnitudeBits: magnitude.bitPattern)
-            }
-        }
-        let part = ArenaPart(
-            range: trained, values: arena.values.baseAddress!, gradients: arena.gradients.baseAddress!,
-            state: stateArenas.map { $0.baseAddress! }, decayRuns: arena.decayRuns)
-        optimizer.update(
-            part,
-            with: OptimizerStep(
-                number: committedSteps + 1, learningRate: recipe.schedule.learningRate(atStep: committedSteps),
-                gradientScale: Float(clip / control.weight)))
-        arena.updateStatistics(scale: Float(1 / control.weight))
-        committedSteps += 1
-        return norm
+/// The run was asked to stop, and all ranks have, at the same step.
+public struct RunStopped: Error, Equatable, CustomStringConvertible {
+    /// Steps that have been committed.
+    public let step: Int
+
+    public init(step: Int) {
+        self.step = step
     }
+
+    public var description: String { "stopped on request after step \(step)" }
+}
+
+/// Which micro-batches a worker takes.
+public enum MicroBatchAssignment: String, Sendable, CaseIterable {
+    /// As many as any other, known beforehand.
+    case fixed = "static"
+    /// Whichever is next when it is free: a slow worker takes fewer.
+    case dynamic
 }

@@ -18,99 +18,197 @@ extension Trainer {
     /// The SHA-256 of the weights, which depends on nothing else: what `weights sha256 HEX` shows.
     public var weightsDigest: Digest { Digest.ofWeights(weights) }
 
-    /// Writes a checkpoint of the committed state, on rank 0; on other ranks nothing is done. On return it is safely on the disk.
+    /// Writes a checkpoint of the committed state, on the first rank, after `compareStates`. Every rank must call it.
     ///
-    /// - Parameter recipe: what is needed to build the same model and go on; kept as it is.
-    /// - Throws: `CheckpointError`; nothing half-written stays.
-    public func save(to directory: CheckpointDirectory, recipe: JSONValue, keep: Int = Int.max) throws {
-        guard rank == 0 else { return }
-        let next = nextStep
-        try withOptimizerState { optimizerState in
-            let state = CheckpointState(
-                step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
-                optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
-            try directory.save(state, keep: keep)
+    /// - Parameters:
+    ///   - recipe: what is needed to build the same model and go on; kept as it is.
+    ///   - keep: how many checkpoints to keep.
+    ///   - inBackground: return when the state has been copied, and write it while training goes on. The next save, and `finishSaving`,
+    ///     wait for it; a failure comes out there, or at the end of the step in which it is seen. Otherwise it is safely on the disk on return.
+    /// - Throws: `SharedFailure` with a `CheckpointError`; nothing half-written stays. `TrainingError.diverged`.
+    public func save(
+        to directory: CheckpointDirectory, recipe: JSONValue, keep: Int = Int.max, inBackground: Bool = false
+    ) throws {
+        try compareStates()
+        try ring.together("writing a checkpoint") {
+            try visit(.save)
+            // Whoever was first before may still be writing: one process at a time does.
+            let before = Result { if !isFirst { try writer?.writer.finish() } }
+            try ring.barrier()
+            try before.get()
+            guard let states = try gatherStates(), isFirst else { return }
+            if writer?.path != directory.path { writer = (directory.path, CheckpointWriter(directory)) }
+            let next = nextStep
+            try withOptimizerState(states.states) { optimizerState in
+                let state = CheckpointState(
+                    step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
+                    optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
+                try writer?.writer.save(state, keep: keep)
+            }
+            if !inBackground { try writer?.writer.finish() }
+            try visit(.saved)
         }
     }
 
-    /// Takes the state of a checkpoint that rank 0 has found; the other ranks, which give nil, get it over the ring, so that hosts need
-    /// no common file system and cannot take different ones.
+    /// Waits for the checkpoint that is being written. Every rank must call it.
     ///
-    /// - Throws: `TrainingError.otherModel` and `.otherOptimizer` where the tensors are not this trainer's, `CheckpointError` where they
-    ///   cannot be read, `CollectiveError`. The trainer is of no more use then.
+    /// - Throws: `SharedFailure` with a `CheckpointError`.
+    public func finishSaving() throws {
+        try ring.together("writing a checkpoint") { try writer?.writer.finish() }
+    }
+
+    /// Takes the state of a checkpoint that the first rank has found; the other ranks, which give nil, get it over the ring, so that hosts
+    /// need no common file system and cannot take different ones.
     public func restore(_ checkpoint: Checkpoint?) throws {
-        if let checkpoint { try load(checkpoint) }
-        var steps = [Int64(committedSteps)]
+        try restore { checkpoint }
+    }
+
+    /// Takes the state of a checkpoint that the first rank finds; all others get it over the ring. `find` is called again, on another rank,
+    /// where the first one is lost meanwhile.
+    ///
+    /// - Throws: `SharedFailure` on every rank, with what `find` throws, `TrainingError.otherModel` or `.otherOptimizer` where the tensors are
+    ///   not this trainer's, or `CheckpointError` where they cannot be read. The trainer is of no more use then.
+    public func restore(_ find: () throws -> Checkpoint?) throws {
+        var failure: (any Error)?
+        let values = try ring.section {
+            let taken = Result { try takeCheckpoint(find) }
+            if case .failure(let error as SharedFailure) = taken {
+                failure = error
+                return [Double(error.rank)]
+            }
+            _ = try taken.get()
+            return [-1]
+        }.values
+        if let rank = values.first, rank >= 0 {
+            throw failure ?? SharedFailure(rank: Int(rank), what: Self.reading, cause: nil)
+        }
+        comparedSteps = committedSteps
+    }
+
+    private static var reading: String { "reading the checkpoint" }
+
+    /// The body of a section: all ranks take the state of the checkpoint that the first one finds. Gives its step, or nil if there is none,
+    /// and then all have the first one's state.
+    func takeCheckpoint(_ find: () throws -> Checkpoint?) throws -> Int? {
+        var reader: SafetensorsReader?
+        let loaded = Result {
+            guard isFirst, let checkpoint = try find() else { return -1 }
+            reader = try load(checkpoint)
+            return checkpoint.manifest.step
+        }
+        let failed = try ring.firstFailure(loaded)
+        guard failed < 0 else {
+            var cause: (any Error)?
+            if case .failure(let error) = loaded, failed == rank { cause = error }
+            throw SharedFailure(rank: failed, what: Self.reading, cause: cause)
+        }
+        var steps = [Int64(try loaded.get())]
         try steps.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
-        committedSteps = Int(steps[0])
-        for part in [arena.values] + stateArenas { try ring.broadcast(part, from: 0) }
-        guard recipe.reduction == .exact else { return }
-        var exponents = (grids ?? []).map { Int32($0.limitExponent) }
-        if exponents.isEmpty { exponents = [Int32](repeating: 0, count: arena.parameters.count) }
+        let step = steps[0] < 0 ? nil : Int(steps[0])
+        try ring.broadcast(arena.values, from: 0)
+        if shards == nil {
+            for part in stateArenas { try ring.broadcast(part, from: 0) }
+        } else if let step {
+            try takeShards(from: reader, step: step)
+        }
+        var exponents = encodedGrids
         try exponents.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
-        grids = exponents.map { Grid(limitExponent: Int($0), parts: partsPerStep) }
+        if let step { committedSteps = step }
+        comparedSteps = committedSteps
+        decodeGrids(exponents)
+        return step
+    }
+
+    /// Each tensor of the optimizer's state goes round, and every rank takes its part of it.
+    private func takeShards(from reader: SafetensorsReader?, step: Int) throws {
+        let pieces = emptyShards(updates: step)
+        let largest = arena.parameters.map(\.count).max() ?? 0
+        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
+        defer { scratch.deallocate() }
+        for (number, name) in optimizer.stateNames.enumerated() {
+            for parameter in arena.parameters where !parameter.isStatistic {
+                let tensor = UnsafeMutableBufferPointer(rebasing: scratch[..<parameter.count])
+                try reader?.read("\(name).\(parameter.name)", into: UnsafeMutableRawBufferPointer(tensor))
+                try ring.broadcast(tensor, from: 0)
+                guard let base = tensor.baseAddress else { continue }
+                for piece in pieces { piece.write(parameter.range, state: number, from: base) }
+            }
+        }
+        shards?.take(pieces, generation: ring.generation)
     }
 
     /// Makes sure that all ranks were started with the same thing, by a digest of it.
     ///
-    /// - Throws: `TrainingError.ranksDiffer` on every rank, naming the first rank whose digest is not rank 0's.
+    /// - Throws: `TrainingError.ranksDiffer` on every rank, naming the first rank whose digest is not the first one's.
     public func agree(on digest: Digest, what: String) throws {
         let words = digest.bytes.withUnsafeBytes { raw in
             (0..<8).map { Double(raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
         }
-        var all = [Double](repeating: 0, count: worldSize * words.count)
-        all.replaceSubrange((rank * words.count)..<((rank + 1) * words.count), with: words)
-        try all.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-        for other in 0..<worldSize where all[(other * words.count)..<((other + 1) * words.count)] != all[0..<words.count] {
-            throw TrainingError.ranksDiffer(rank: other, what: what)
-        }
+        let other = try ring.section {
+            let place = ring.place
+            var all = [Double](repeating: 0, count: ring.worldSize * words.count)
+            all.replaceSubrange((place * words.count)..<((place + 1) * words.count), with: words)
+            try all.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+            let first = (0..<ring.worldSize).first { all[($0 * words.count)..<(($0 + 1) * words.count)] != all[0..<words.count] }
+            return [first.map { Double(ring.members[$0]) } ?? -1]
+        }.values
+        if let rank = other.first, rank >= 0 { throw TrainingError.ranksDiffer(rank: Int(rank), what: what) }
     }
 
     private static var gridName: String { "grid.limit_exponents" }
 
-    /// Views of all that the optimizer keeps, and of the grids, as a checkpoint stores them.
-    private func withOptimizerState<Result>(_ body: ([StoredTensor]) throws -> Result) rethrows -> Result {
-        var tensors: [StoredTensor] = []
-        for (name, state) in zip(optimizer.stateNames, stateArenas) {
-            for parameter in arena.parameters where !parameter.isStatistic {
-                tensors.append(
-                    StoredTensor(
-                        name: "\(name).\(parameter.name)", type: .float32, shape: parameter.shape,
-                        bytes: UnsafeRawBufferPointer(start: state.baseAddress! + parameter.offset, count: parameter.count * 4)))
+    /// The optimizer's tensors as a checkpoint stores them: which state, of which parameter.
+    private var optimizerTensors: [(info: TensorInfo, state: Int, parameter: Parameter)] {
+        optimizer.stateNames.enumerated().flatMap { number, name in
+            arena.parameters.filter { !$0.isStatistic }.map { parameter in
+                (TensorInfo(name: "\(name).\(parameter.name)", type: .float32, shape: parameter.shape), number, parameter)
             }
-        }
-        guard let grids else { return try body(tensors) }
-        let exponents = grids.map { Int32($0.limitExponent) }
-        return try exponents.withUnsafeBytes { bytes in
-            try body(tensors + [StoredTensor(name: Self.gridName, type: .int32, shape: [exponents.count], bytes: bytes)])
         }
     }
 
-    private func load(_ checkpoint: Checkpoint) throws {
+    private var gridInfo: TensorInfo { TensorInfo(name: Self.gridName, type: .int32, shape: [arena.parameters.count]) }
+
+    /// Views of all that the optimizer keeps, and of the grids, as a checkpoint stores them.
+    ///
+    /// - Parameter states: the whole of each state.
+    private func withOptimizerState<Result>(
+        _ states: [UnsafeMutableBufferPointer<Float>], _ body: ([StoredTensor]) throws -> Result
+    ) rethrows -> Result {
+        let tensors = optimizerTensors.map { tensor in
+            StoredTensor(
+                info: tensor.info,
+                bytes: UnsafeRawBufferPointer(
+                    start: states[tensor.state].baseAddress! + tensor.parameter.offset, count: tensor.parameter.count * 4))
+        }
+        guard let grids else { return try body(tensors) }
+        let exponents = grids.map { Int32($0.limitExponent) }
+        return try exponents.withUnsafeBytes { bytes in try body(tensors + [StoredTensor(info: gridInfo, bytes: bytes)]) }
+    }
+
+    /// Takes weights and grids, and the optimizer's state unless that is shared out. Gives where the latter is.
+    private func load(_ checkpoint: Checkpoint) throws -> SafetensorsReader {
         let stored = try checkpoint.weights()
         if let difference = stored.difference(from: weights.map(\.info)) {
             throw TrainingError.otherModel(path: checkpoint.path, difference: difference)
         }
         let state = try checkpoint.optimizer()
-        if recipe.reduction == .exact {
-            grids = arena.parameters.map { _ in Grid(limitExponent: 0, parts: partsPerStep) }
-        }
-        if let difference = withOptimizerState({ state.difference(from: $0.map(\.info)) }) {
+        let tensors = optimizerTensors
+        let expected = tensors.map(\.info) + (recipe.reduction == .exact ? [gridInfo] : [])
+        if let difference = state.difference(from: expected) {
             throw TrainingError.otherOptimizer(path: checkpoint.path, difference: difference)
         }
         for parameter in arena.parameters {
             try stored.read(parameter.name, into: UnsafeMutableRawBufferPointer(start: parameter.values, count: parameter.count * 4))
-            for (name, memory) in zip(optimizer.stateNames, stateArenas) where !parameter.isStatistic {
-                try state.read(
-                    "\(name).\(parameter.name)",
-                    into: UnsafeMutableRawBufferPointer(start: memory.baseAddress! + parameter.offset, count: parameter.count * 4))
-            }
+        }
+        for (info, number, parameter) in tensors where shards == nil {
+            let place = stateArenas[number].baseAddress! + parameter.offset
+            try state.read(info.name, into: UnsafeMutableRawBufferPointer(start: place, count: parameter.count * 4))
         }
         if recipe.reduction == .exact {
             var exponents = [Int32](repeating: 0, count: arena.parameters.count)
             try exponents.withUnsafeMutableBytes { try state.read(Self.gridName, into: $0) }
-            grids = exponents.map { Grid(limitExponent: Int($0), parts: partsPerStep) }
+            decodeGrids(exponents)
         }
-        committedSteps = checkpoint.manifest.step
+        return state
     }
 }

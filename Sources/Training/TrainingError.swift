@@ -12,10 +12,16 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case representationsDiffer(step: Int, microBatch: Int)
     /// Ranks were started with different things that must be the same.
     case ranksDiffer(rank: Int, what: String)
+    /// Ranks that had the same state have come to differ: a computer has miscalculated. `ranks` are those that differ from most.
+    case diverged(step: Int, ranks: [Int], tensor: String, sameAtStep: Int)
+    /// Both ranks that had a part of the optimizer's state are lost, and there is no checkpoint.
+    case stateLost(step: Int)
     /// A checkpoint's tensors are not this model's.
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
     case otherOptimizer(path: String, difference: String)
+    /// The recipe's precision is not this CPU's.
+    case precisionUnsupported(name: String)
     case checkpoint(CheckpointError)
 
     public var description: String {
@@ -33,10 +39,19 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
                 + "batch, the pass and the model only"
         case .ranksDiffer(let rank, let what):
             "rank \(rank) has \(what) other than rank 0's: start every rank with the same program, flags and data"
+        case .diverged(let step, let ranks, let tensor, let sameAtStep):
+            "after step \(step) \(ranks.count == 1 ? "rank" : "ranks") \(ranks.map(String.init).joined(separator: ", ")) "
+                + "\(ranks.count == 1 ? "has" : "have") another \(tensor) than \(ranks.count == 1 ? "the others" : "one another"), which was the same "
+                + "after step \(sameAtStep): a processor or memory there is faulty; no checkpoint was written since"
+        case .stateLost(let step):
+            "after step \(step) a part of the optimizer's state was lost with both workers that had it, and there is no checkpoint to go "
+                + "back to: give --out and --checkpoint-every with --shard-optimizer"
         case .otherModel(let path, let difference):
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):
             "\(path) was made with another optimizer: \(difference)"
+        case .precisionUnsupported(let name):
+            "this CPU has no \(name), which needs AVX512_BF16: train in fp32, or on machines of that kind"
         case .checkpoint(let error):
             error.description
         }

@@ -1,7 +1,7 @@
 /// A member of the ring as the coordinator announces it.
 public struct MemberAddress: Sendable, Equatable {
     public var rank: UInt32
-    /// Where it accepts its left neighbour's ring connection.
+    /// Where it accepts ring connections.
     public var host: String
     public var port: UInt16
     /// The name that its machine calls itself, and its process there: for messages to people.
@@ -21,105 +21,72 @@ public struct MemberAddress: Sendable, Equatable {
 ///
 /// On the wire: the body's length as 32 bits, then the body: one byte of kind and the fields in order, little-endian.
 public enum ControlMessage: Sendable, Equatable {
-    /// Worker: I am here, in a world of this size, and accept ring connections there.
-    case join(worldSize: UInt32, member: MemberAddress)
-    /// Worker: my work is done; my going is no loss.
+    // MARK: A worker says
+
+    /// I have stopped my ring, if I had one, and take the next one's connections.
+    case join(Join)
+    /// My work is done; my going is no loss.
     case leave
-    /// Worker: nothing has come from that rank for the whole time-out, of so many milliseconds, in which operations were under way.
+    /// Nothing has come from that rank for the whole time-out, of so many milliseconds, in which operations were under way.
     case stalled(waitingFor: UInt32, limitMilliseconds: UInt32)
-    /// Coordinator: everyone has joined; these are the members, in order of rank.
-    case ring(generation: UInt32, members: [MemberAddress])
-    /// Coordinator: you cannot be a member, or the ring cannot be formed.
+    /// The answer to `ping`.
+    case pong
+    /// The ring could not be formed with that rank.
+    case complain(rank: UInt32, cause: String)
+    /// The next of so many pieces of the work of a section, if there is one for me.
+    case claim(generation: UInt32, section: UInt64, count: UInt32)
+
+    // MARK: The coordinator says
+
+    /// These are the next generation's members, in order of rank. `stop` says why the run is to write a checkpoint and stop.
+    case ring(generation: UInt32, members: [MemberAddress], stop: String?)
+    /// You cannot be a member, or are no longer one.
     case refuse(reason: String)
-    /// Coordinator: a member went without leaving.
+    /// A member went without leaving: stop your ring and join again.
     case lost(rank: UInt32, cause: String)
-    /// Coordinator: all members have left; nobody needs anybody any more.
+    /// The ring is broken, though nobody may be lost: stop yours and join again.
+    case interrupt(cause: String)
+    /// Somebody waits to come in, or is to go: form the ring anew at the next boundary.
+    case reform
+    /// The job is running: prepare by yourself, then join again.
+    case prepare
+    /// You are no longer needed: go.
+    case retire
+    /// Say `pong`.
+    case ping
+    /// All members have left; nobody needs anybody any more.
     case over
+    /// The answer to `claim`; nil when there is no further piece for you.
+    case claimed(generation: UInt32, section: UInt64, piece: UInt32?)
+
+    // MARK: A client says, and is told
+
+    /// The job is to have so many workers.
+    case scale(workers: UInt32)
+    /// What comes of it.
+    case scaled(text: String)
+
+    public struct Join: Sendable, Equatable {
+        /// The last generation that was announced to this worker; 0 if none was.
+        public var generation: UInt32
+        /// Newcomers may be let in with the next ring.
+        public var isOpen: Bool
+        /// All members come, because they agreed to (`reform`): nobody need be interrupted, and who is to go may go.
+        public var isBoundary: Bool
+        public var worldSize: UInt32
+        public var member: MemberAddress
+
+        public init(
+            generation: UInt32 = 0, isOpen: Bool = false, isBoundary: Bool = false, worldSize: UInt32, member: MemberAddress
+        ) {
+            self.generation = generation
+            self.isOpen = isOpen
+            self.isBoundary = isBoundary
+            self.worldSize = worldSize
+            self.member = member
+        }
+    }
 
     /// 65,536 members of a hundred bytes each would still fit; anything longer is not from a coordinator.
     public static let longestBody = 8 << 20
-
-    private enum Kind: UInt8 {
-        case join = 1
-        case leave, ring, refuse, lost, over, stalled
-    }
-
-    /// The message with its length in front.
-    public var encoded: [UInt8] {
-        var body = ByteWriter()
-        switch self {
-        case .join(let worldSize, let member):
-            body.append(Kind.join.rawValue)
-            body.append(worldSize)
-            ControlMessage.append(member, to: &body)
-        case .leave:
-            body.append(Kind.leave.rawValue)
-        case .ring(let generation, let members):
-            body.append(Kind.ring.rawValue)
-            body.append(generation)
-            body.append(UInt32(members.count))
-            for member in members { ControlMessage.append(member, to: &body) }
-        case .refuse(let reason):
-            body.append(Kind.refuse.rawValue)
-            body.append(text: reason)
-        case .lost(let rank, let cause):
-            body.append(Kind.lost.rawValue)
-            body.append(rank)
-            body.append(text: cause)
-        case .over:
-            body.append(Kind.over.rawValue)
-        case .stalled(let waitingFor, let limitMilliseconds):
-            body.append(Kind.stalled.rawValue)
-            body.append(waitingFor)
-            body.append(limitMilliseconds)
-        }
-        var frame = ByteWriter()
-        frame.append(UInt32(body.bytes.count))
-        frame.append(body.bytes)
-        return frame.bytes
-    }
-
-    /// Reads one body. Every count is checked against the bytes that are there before anything is allocated for it.
-    public init(body: [UInt8]) throws(WireError) {
-        var reader = ByteReader(body)
-        let kind = try reader.read(UInt8.self)
-        switch Kind(rawValue: kind) {
-        case .join:
-            self = .join(worldSize: try reader.read(), member: try ControlMessage.member(from: &reader))
-        case .leave:
-            self = .leave
-        case .ring:
-            let generation = try reader.read(UInt32.self)
-            let count = try reader.read(UInt32.self)
-            guard Int(count) <= reader.remaining / 14 else { throw .truncated(needed: Int(count) * 14, left: reader.remaining) }
-            var members: [MemberAddress] = []
-            for _ in 0..<count { members.append(try ControlMessage.member(from: &reader)) }
-            self = .ring(generation: generation, members: members)
-        case .refuse:
-            self = .refuse(reason: try reader.readText())
-        case .lost:
-            self = .lost(rank: try reader.read(), cause: try reader.readText())
-        case .over:
-            self = .over
-        case .stalled:
-            self = .stalled(waitingFor: try reader.read(), limitMilliseconds: try reader.read())
-        case nil:
-            throw .unknownKind(kind)
-        }
-        try reader.finish()
-    }
-
-    private static func append(_ member: MemberAddress, to writer: inout ByteWriter) {
-        writer.append(member.rank)
-        writer.append(text: member.host, limit: 255)
-        writer.append(member.port)
-        writer.append(text: member.hostName, limit: 255)
-        writer.append(member.processID)
-    }
-
-    private static func member(from reader: inout ByteReader) throws(WireError) -> MemberAddress {
-        MemberAddress(
-            rank: try reader.read(), host: try reader.readText(), port: try reader.read(), hostName: try reader.readText(),
-            processID: try reader.read())
-    }
 }

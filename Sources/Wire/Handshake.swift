@@ -4,6 +4,8 @@ public struct Introduction: Sendable, Equatable {
     public enum Purpose: UInt8, Sendable {
         case control = 1
         case ring = 2
+        /// Not a worker, but somebody who asks something of the job.
+        case client = 3
     }
 
     public var purpose: Purpose
@@ -66,6 +68,8 @@ public struct Handshake: ~Copyable {
     private let secret: Secret
     private let own: Introduction
     private let expectedRank: UInt32?
+    /// What a connection may be for.
+    private let purposes: [Introduction.Purpose]
     private var state: State
     private var buffer: [UInt8] = []
 
@@ -75,16 +79,24 @@ public struct Handshake: ~Copyable {
     ) throws(WireError) -> Handshake {
         let hello = fields(of: own, secret: secret, nonce: try Secret.randomBytes(nonceBytes))
         return Handshake(
-            secret: secret, own: own, expectedRank: expectedRank, state: .expectingWelcome(hello: hello), hello: hello)
+            secret: secret, own: own, expectedRank: expectedRank, purposes: [own.purpose],
+            state: .expectingWelcome(hello: hello), hello: hello)
     }
 
-    /// The side that accepted.
-    public static func accepting(secret: Secret, own: Introduction, expectedRank: UInt32? = nil) -> Handshake {
-        Handshake(secret: secret, own: own, expectedRank: expectedRank, state: .expectingHello, hello: [])
+    /// The side that accepted. Its purpose is `own.purpose`, or one of `otherPurposes` if that is the peer's.
+    public static func accepting(
+        secret: Secret, own: Introduction, expectedRank: UInt32? = nil, otherPurposes: [Introduction.Purpose] = []
+    ) -> Handshake {
+        Handshake(
+            secret: secret, own: own, expectedRank: expectedRank, purposes: [own.purpose] + otherPurposes, state: .expectingHello,
+            hello: [])
     }
 
-    private init(secret: Secret, own: Introduction, expectedRank: UInt32?, state: State, hello: [UInt8]) {
+    private init(
+        secret: Secret, own: Introduction, expectedRank: UInt32?, purposes: [Introduction.Purpose], state: State, hello: [UInt8]
+    ) {
         self.hello = hello
+        self.purposes = purposes
         self.secret = secret
         self.own = own
         self.expectedRank = expectedRank
@@ -150,6 +162,8 @@ public struct Handshake: ~Copyable {
         switch state {
         case .expectingHello:
             let peer = try introduction(from: message)
+            var own = own
+            own.purpose = peer.purpose
             let fields = Handshake.fields(of: own, secret: secret, nonce: try Secret.randomBytes(Handshake.nonceBytes))
             let welcome = fields + secret.authenticationCode(label: "acceptor", message: message + fields)
             state = .expectingProof(peer: peer, transcript: message + welcome)
@@ -210,11 +224,11 @@ public struct Handshake: ~Copyable {
         let rank = try reader.read(UInt32.self)
         let channel = try reader.read(UInt32.self)
         guard try reader.read(count: 16) == secret.jobIdentifier else { throw .otherJob }
-        guard purpose == own.purpose.rawValue else { throw .wrongPurpose(purpose) }
-        if own.purpose == .ring, generation != own.generation {
+        guard let known = purposes.first(where: { $0.rawValue == purpose }) else { throw .wrongPurpose(purpose) }
+        if known == .ring, generation != own.generation {
             throw .wrongGeneration(theirs: generation, ours: own.generation)
         }
         if let expectedRank, rank != expectedRank { throw .wrongRank(theirs: rank, expected: expectedRank) }
-        return Introduction(purpose: own.purpose, generation: generation, rank: rank, channel: channel)
+        return Introduction(purpose: known, generation: generation, rank: rank, channel: channel)
     }
 }

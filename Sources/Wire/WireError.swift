@@ -5,6 +5,7 @@ public enum WireError: Error, Equatable, CustomStringConvertible {
     case wrongMagic(UInt32)
     case wrongVersion(theirs: UInt16, ours: UInt16)
     case unknownKind(UInt8)
+    case unknownFlags(UInt8)
     case frameTooLong(bytes: Int, limit: Int)
     case wrongGeneration(theirs: UInt32, ours: UInt32)
     case otherJob
@@ -27,6 +28,8 @@ public enum WireError: Error, Equatable, CustomStringConvertible {
             "peer speaks protocol version \(theirs), this build speaks \(ours): use one build of Lockstep everywhere"
         case .unknownKind(let kind):
             "unknown message kind \(kind)"
+        case .unknownFlags(let flags):
+            "unknown flags \(flags) in a message"
         case .frameTooLong(let bytes, let limit):
             "frame of \(bytes) bytes is over the limit of \(limit)"
         case .wrongGeneration(let theirs, let ours):

@@ -13,8 +13,9 @@ final class ProbeJob: @unchecked Sendable {
     private let ending = Mutex<ChildProcess.Ending?>(nil)
     private static let limit = Duration.seconds(60)
 
-    init(arguments: [String]) throws {
+    init(arguments: [String], environment: [String: String] = [:]) throws {
         var specification = ChildProcess.Specification(program: try probePath(), arguments: arguments)
+        specification.environment.merge(environment)
         specification.output = .pipe
         loop = try Loop()
         weak var job: ProbeJob?
@@ -32,6 +33,10 @@ final class ProbeJob: @unchecked Sendable {
     func stop() {
         if !hasEnded { kill(child.pid, SIGKILL) }
         loop.stopAndJoin()
+    }
+
+    func signal(_ number: Int32) {
+        if !hasEnded { kill(child.pid, number) }
     }
 
     var hasEnded: Bool { ending.withLock { $0 != nil } }

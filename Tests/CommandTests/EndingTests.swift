@@ -4,8 +4,8 @@ import Testing
 /// How a run ends that does not end by itself: by a signal to the launcher, or by a worker's death.
 @Suite(.serialized) struct EndingTests {
     /// A run that would take for ever, in its steps, and the pids of its workers by rank.
-    static func training(workers: Int) throws -> (launcher: Started, pids: [Int32], all: [Int32]) {
-        let launcher = try startLockstep(["train", "digits", "--hidden", "16", "--epochs", "1000000", "-n", "\(workers)"])
+    static func training(workers: Int, _ flags: [String] = []) throws -> (launcher: Started, pids: [Int32], all: [Int32]) {
+        let launcher = try startLockstep(["train", "digits", "--hidden", "16", "--epochs", "1000000", "-n", "\(workers)"] + flags)
         try #require(wait { launcher.output.contains("step 1/") }, "\(launcher.output)\(launcher.errors)")
         let children = launcher.children
         let pids = (0..<workers).compactMap { rank in children.first { variable("RANK", of: $0) == "\(rank)" } }
@@ -25,15 +25,19 @@ import Testing
         #expect(lines.count == 1 && lines[0].hasPrefix("lockstep: "), "\(launcher.errors)")
     }
 
-    @Test func aKilledWorkerIsNamedAndNothingIsLeft() throws {
-        let (launcher, pids, all) = try EndingTests.training(workers: 4)
-        kill(pids[2], SIGKILL)
+    /// Without restarts, and with nobody left to go on.
+    @Test func theLastWorkerToBeKilledIsNamedAndNothingIsLeft() throws {
+        let (launcher, pids, all) = try EndingTests.training(workers: 3, ["--max-restarts", "0"])
+        for pid in pids {
+            kill(pid, SIGKILL)
+            #expect(wait { !isAlive(pid) })
+        }
         #expect(try launcher.end(within: .seconds(20)) == 137)
         #expect(wait(for: .seconds(2)) { !all.contains(where: isAlive) })
-        let verdict = launcher.errors.split(separator: "\n").filter { $0.hasPrefix("lockstep: rank 2 (pid \(pids[2])) was killed by SIGKILL") }
-        #expect(verdict.count == 1, "\(launcher.errors)")
-        // What the others say is who it was that they lost.
-        #expect(launcher.errors.split(separator: "\n").allSatisfy { $0.contains("rank 2") }, "\(launcher.errors)")
+        for (rank, pid) in pids.enumerated() {
+            let lines = launcher.errors.split(separator: "\n").filter { $0.hasPrefix("lockstep: rank \(rank) (pid \(pid)) was killed by SIGKILL") }
+            #expect(lines.count == 1, "\(launcher.errors)")
+        }
     }
 
     @Test func aKilledLauncherLeavesNothing() throws {

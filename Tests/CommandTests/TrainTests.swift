@@ -64,7 +64,7 @@ import Testing
         let names = [
             "step", "loss", "learning_rate", "gradient_norm", "items_per_second", "step_ms", "compute_ms", "exposed_reduce_ms",
             "optimizer_ms", "bytes_sent", "world_size",
-        ]
+        ] + (workers > 1 ? ["slowest_rank", "slowest_score"] : [])
         for (index, record) in records.enumerated() {
             let step = index + 1
             let isEvaluated = step % 2 == 0 || step == 5

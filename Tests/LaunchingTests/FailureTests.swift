@@ -44,7 +44,7 @@ func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
     let start = ContinuousClock.now
     let launched = try launch(
         "echo $$; [ $RANK = 0 ] && { sleep 0.3; exit 4; }; trap '' TERM; while :; do sleep 1; done", workers: 2
-    ) { $0.limits.graceAfterFailure = .milliseconds(200) }
+    ) { $0.policy.limits.graceAfterFailure = .milliseconds(200) }
     let after = ContinuousClock.now - start
     pids = launched.output.lines.compactMap { Int32($0.dropFirst(4)) }
     #expect(pids.count == 2 && allGone(pids, within: .zero))
@@ -57,7 +57,7 @@ func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
     // One grandchild holds the output and has to be told; one does not and is killed at the end.
     let launched = try launch(
         "sleep 100 & echo $!; sleep 100 >/dev/null 2>&1 & echo $!; exit 0", workers: 2
-    ) { $0.limits.leftovers = .milliseconds(100) }
+    ) { $0.policy.limits.leftovers = .milliseconds(100) }
     let pids = launched.output.lines.compactMap { Int32($0.dropFirst(4)) }
     #expect(pids.count == 4 && allGone(pids, within: .seconds(2)))
     #expect(launched.outcome == Launcher.Outcome(status: 0, failure: nil))
@@ -66,9 +66,9 @@ func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
 @Test func anOutputHeldFromOutsideTheGroupIsNotWaitedForForEver() throws {
     let start = ContinuousClock.now
     let launched = try launch("setsid sleep 30 & echo $!; exit 0", workers: 1) {
-        $0.limits.leftovers = .milliseconds(50)
-        $0.limits.graceAfterFailure = .milliseconds(50)
-        $0.limits.kill = .milliseconds(50)
+        $0.policy.limits.leftovers = .milliseconds(50)
+        $0.policy.limits.graceAfterFailure = .milliseconds(50)
+        $0.policy.limits.kill = .milliseconds(50)
     }
     #expect(launched.outcome.status == 0 && ContinuousClock.now - start < .seconds(10))
     // It left on purpose, with a session of its own; the test cleans up after itself.

@@ -2,121 +2,162 @@ import Membership
 import Testing
 import Wire
 
-@Suite struct RosterTests {
-    private func member(_ rank: UInt32) -> MemberAddress {
+/// A roster and a short way to speak to it: worker r has connection 10 + r at first.
+struct RosterTable: ~Copyable {
+    var roster: Roster
+    var now = Duration.zero
+
+    init(worldSize: Int, _ configure: (inout Coordinator.Configuration) -> Void = { _ in }) {
+        var configuration = Coordinator.Configuration(worldSize: worldSize)
+        configure(&configuration)
+        roster = Roster(configuration)
+    }
+
+    static func member(_ rank: UInt32) -> MemberAddress {
         MemberAddress(rank: rank, host: "10.0.0.\(rank)", port: 7, hostName: "h\(rank)", processID: 100 + Int32(rank))
     }
 
-    private func formed() -> Roster {
-        var roster = Roster(worldSize: 3)
-        #expect(roster.join(12, provenRank: 2, worldSize: 3, member: member(2)) == [])
-        #expect(roster.join(10, provenRank: 0, worldSize: 3, member: member(0)) == [])
-        #expect(roster.missing == [1])
-        let all = [member(0), member(1), member(2)]
-        #expect(
-            roster.join(11, provenRank: 1, worldSize: 3, member: member(1)) == [
-                .send(.ring(generation: 0, members: all), to: 10), .send(.ring(generation: 0, members: all), to: 11),
-                .send(.ring(generation: 0, members: all), to: 12), .formed(generation: 0),
-            ])
-        return roster
+    mutating func receive(_ event: Roster.Event) -> [Roster.Action] { roster.receive(event, at: now) }
+
+    mutating func say(_ rank: UInt32, _ message: ControlMessage, over connection: Int? = nil) -> [Roster.Action] {
+        receive(.said(message, connection ?? 10 + Int(rank), provenRank: rank))
     }
 
-    @Test func theRingIsAnnouncedWhenTheLastHasJoined() {
-        _ = formed()
+    mutating func join(
+        _ rank: UInt32, generation: UInt32 = 0, isOpen: Bool = false, isBoundary: Bool = false, worldSize: UInt32? = nil,
+        member: MemberAddress? = nil, over connection: Int? = nil
+    ) -> [Roster.Action] {
+        say(
+            rank,
+            .join(.init(
+                generation: generation, isOpen: isOpen, isBoundary: isBoundary,
+                worldSize: worldSize ?? UInt32(roster.configuration.worldSize), member: member ?? RosterTable.member(rank))),
+            over: connection)
     }
 
-    @Test func aMemberThatGoesIsLostToTheOthersOnce() {
-        var roster = formed()
-        #expect(
-            roster.closed(11, cause: "died") == [
-                .send(.lost(rank: 1, cause: "died"), to: 10), .send(.lost(rank: 1, cause: "died"), to: 12), .lost(rank: 1),
-            ])
-        #expect(roster.closed(12, cause: "followed") == [])
+    /// A roster whose first ring has been announced.
+    static func formed(_ worldSize: Int, _ configure: (inout Coordinator.Configuration) -> Void = { _ in }) -> RosterTable {
+        var table = RosterTable(worldSize: worldSize, configure)
+        for rank in 0..<UInt32(worldSize) { _ = table.join(rank) }
+        precondition(table.roster.generation == 1)
+        return table
     }
+}
 
-    /// 0 waits for 2, 2 for 1, and 1 for nobody.
-    @Test func whoHoldsEverybodyUpIsNamed() {
-        var roster = formed()
-        #expect(roster.stalled(10, waitingFor: 2, limit: .seconds(2)) == [.judgeStall(after: .milliseconds(500))])
-        #expect(roster.stalled(12, waitingFor: 1, limit: .seconds(2)) == [])
-        let cause = "rank 2 waited for it for 2.0 s, and it for nobody: it is frozen, or busy with something else"
-        #expect(
-            roster.judgeStall() == [
-                .send(.lost(rank: 1, cause: cause), to: 10), .send(.lost(rank: 1, cause: cause), to: 11),
-                .send(.lost(rank: 1, cause: cause), to: 12), .lost(rank: 1),
-            ])
-        #expect(roster.judgeStall() == [])
-        #expect(roster.closed(11, cause: "gone") == [], "its going is no news")
-    }
-
-    @Test func whereAllWaitTheJudgementEnds() {
-        var roster = formed()
-        for (connection, waitingFor) in [(10, 2), (11, 0), (12, 1)] {
-            _ = roster.stalled(connection, waitingFor: UInt32(waitingFor), limit: .seconds(20))
+extension [Roster.Action] {
+    /// The ring that these announce, and to whom.
+    var ring: (generation: UInt32, ranks: [UInt32], stop: String?, connections: [Int])? {
+        var found: (UInt32, [UInt32], String?, [Int])?
+        for case .send(.ring(let generation, let members, let stop), let connection) in self {
+            found = (generation, members.map(\.rank), stop, (found?.3 ?? []) + [connection])
         }
-        #expect(roster.judgeStall().last == .lost(rank: 0))
+        return found
+    }
+
+    func isSent(_ message: ControlMessage, to connection: Int) -> Bool { contains(.send(message, to: connection)) }
+
+    var refusals: [(reason: String, connection: Int)] {
+        compactMap { if case .send(.refuse(let reason), let connection) = $0 { (reason, connection) } else { nil } }
+    }
+
+    var events: [MembershipEvent] {
+        compactMap { if case .tell(let event) = $0 { event } else { nil } }
+    }
+}
+
+/// The first world: who joins, who may, and what becomes of those who go.
+@Suite struct RosterTests {
+    private typealias Table = RosterTable
+
+    @Test func theRingIsAnnouncedWhenTheLastHasJoined() throws {
+        var table = Table(worldSize: 3)
+        #expect(table.join(2) == [.tell(.joined(rank: 2, processID: 102, host: "h2", isNewcomer: false))])
+        #expect(table.join(0).ring == nil)
+        #expect(table.roster.missing == [1])
+        let actions = table.join(1)
+        let ring = try #require(actions.ring)
+        #expect(ring == (1, [0, 1, 2], nil, [10, 11, 12]))
+        #expect(actions.events.last == .formed(generation: 1, ranks: [0, 1, 2]))
     }
 
     @Test func itIsOverWhenAllHaveLeft() {
-        var roster = formed()
-        #expect(roster.leave(10) == [])
-        #expect(roster.leave(12) == [])
+        var table = Table.formed(3)
+        #expect(table.say(0, .leave) == [.tell(.left(rank: 0))])
+        #expect(table.say(2, .leave) == [.tell(.left(rank: 2))])
         #expect(
-            roster.leave(11) == [
-                .send(.over, to: 10), .close(10), .send(.over, to: 11), .close(11), .send(.over, to: 12), .close(12),
+            table.say(1, .leave) == [
+                .tell(.left(rank: 1)), .send(.over, to: 10), .close(10), .send(.over, to: 11), .close(11), .send(.over, to: 12),
+                .close(12),
             ])
-        #expect(roster.closed(10, cause: "gone") == [])
+        #expect(table.receive(.closed(10, cause: "gone")) == [])
+        #expect(table.join(0, over: 30).refusals.first?.reason == "the job is over")
     }
 
     @Test func whoGoesBeforeTheRingMayComeAgain() {
-        var roster = Roster(worldSize: 2)
-        _ = roster.join(1, provenRank: 0, worldSize: 2, member: member(0))
-        #expect(roster.closed(1, cause: "restarted") == [])
-        #expect(roster.missing == [0, 1])
-        #expect(roster.join(2, provenRank: 0, worldSize: 2, member: member(0)) == [])
+        var table = Table(worldSize: 2)
+        _ = table.join(0)
+        #expect(table.receive(.closed(10, cause: "restarted")) == [])
+        #expect(table.roster.missing == [0, 1])
+        #expect(table.join(0, over: 20).refusals.isEmpty)
+        // A launcher that starts it again says so, and its old connection is closed.
+        #expect(table.receive(.processEnded(rank: 0, willReturn: true)) == [.close(20)])
+        #expect(table.join(0, over: 21).refusals.isEmpty)
+        #expect(table.join(1).ring != nil)
     }
 
     @Test func whatCannotBeIsRefusedWithTheReason() {
-        var roster = Roster(worldSize: 2)
-        _ = roster.join(1, provenRank: 0, worldSize: 2, member: member(0))
+        var table = Table(worldSize: 2)
+        _ = table.join(0)
         func refusal(_ actions: [Roster.Action]) -> String? {
             guard actions.count == 2, case .send(.refuse(let reason), to: 9) = actions[0], actions[1] == .close(9)
             else { return nil }
             return reason
         }
+        #expect(refusal(table.join(0, over: 9)) == "rank 0 is already there, as process 100 on h0")
+        #expect(refusal(table.join(1, worldSize: 3, over: 9)) == "WORLD_SIZE is 3 for rank 1 and 2 for the coordinator")
+        #expect(refusal(table.join(5, over: 9)) == "rank 5 in a world of 2")
         #expect(
-            refusal(roster.join(9, provenRank: 0, worldSize: 2, member: member(0)))
-                == "rank 0 is already there, as process 100 on h0")
-        #expect(
-            refusal(roster.join(9, provenRank: 1, worldSize: 3, member: member(1)))
-                == "WORLD_SIZE is 3 for rank 1 and 2 for the coordinator")
-        #expect(refusal(roster.join(9, provenRank: 5, worldSize: 2, member: member(5))) == "rank 5 in a world of 2")
-        #expect(
-            refusal(roster.join(9, provenRank: 1, worldSize: 2, member: member(0)))
-                == "the handshake was rank 1's, the message is rank 0's")
-        #expect(roster.missing == [1])
+            refusal(table.join(1, member: Table.member(0), over: 9)) == "the handshake was rank 1's, the message is rank 0's")
+        #expect(refusal(table.join(1, generation: 4, over: 9)) == "it is of generation 4 and was lost")
+        #expect(table.roster.missing == [1])
     }
 
-    @Test func whoEndsBeforeJoiningIsNotWaitedFor() {
-        var roster = Roster(worldSize: 2)
-        _ = roster.join(1, provenRank: 0, worldSize: 2, member: member(0))
+    @Test func whoEndsForGoodBeforeTheRingIsNotWaitedFor() {
+        var table = Table(worldSize: 2)
+        _ = table.join(0)
         #expect(
-            roster.processEnded(rank: 1) == [
-                .send(.refuse(reason: "rank 1 of 2 ended before it joined"), to: 1), .close(1),
+            table.receive(.processEnded(rank: 1, willReturn: false)) == [
+                .send(.refuse(reason: "rank 1 of 2 ended before it joined"), to: 10), .close(10),
             ])
-        #expect(roster.processEnded(rank: 0) == [], "it has joined; its connection's end tells the rest")
-        var complete = formed()
-        #expect(complete.processEnded(rank: 1) == [])
+        // It has joined before, and its end is heard of first from one, then from the other.
+        for isToldFirst in [true, false] {
+            var table = Table(worldSize: 3)
+            _ = table.join(0)
+            _ = table.join(1)
+            let end = Roster.Event.processEnded(rank: 1, willReturn: false)
+            let close = Roster.Event.closed(11, cause: "gone")
+            let actions = table.receive(isToldFirst ? end : close) + table.receive(isToldFirst ? close : end)
+            #expect(actions.refusals.map(\.connection) == [10])
+        }
     }
 
     @Test func theDeadlineNamesWhoIsMissing() {
-        var roster = Roster(worldSize: 3)
-        _ = roster.join(1, provenRank: 1, worldSize: 3, member: member(1))
+        var table = Table(worldSize: 3) { $0.joinTimeLimit = .seconds(2) }
+        _ = table.join(1)
+        table.now = .seconds(2)
+        #expect(table.roster.nextDeadline <= .seconds(2))
+        #expect(table.receive(.tick).refusals.first?.reason == "rank 0, 2 of 3 did not join within 2.0 s")
+    }
+
+    /// A job whose program does not go on after a loss: the first is named to all, and nobody comes back.
+    @Test func whereNobodyGoesOnTheFirstLossIsToldToAll() {
+        var table = Table.formed(3) { $0.isElastic = false }
+        let told = ControlMessage.lost(rank: 1, cause: "died")
         #expect(
-            roster.deadlinePassed(limit: .seconds(60)) == [
-                .send(.refuse(reason: "rank 0, 2 of 3 did not join within 60.0 s"), to: 1), .close(1),
+            table.receive(.closed(11, cause: "died")) == [
+                .tell(.lost(rank: 1, cause: "died")), .send(told, to: 10), .send(told, to: 12),
             ])
-        var complete = formed()
-        #expect(complete.deadlinePassed(limit: .seconds(60)) == [])
+        #expect(table.receive(.closed(12, cause: "followed")) == [])
+        #expect(table.join(0, generation: 1).refusals.first?.reason == "rank 1 was lost: died")
     }
 }

@@ -9,8 +9,8 @@ struct Launch {
         var configuration = LaunchConfiguration(
             program: arguments[2], arguments: Array(arguments[3...]), workerCount: Int(arguments[0])!)
         let grace = Duration.milliseconds(Int(arguments[1])!)
-        configuration.limits.graceAfterFailure = grace
-        configuration.limits.graceAfterRequest = grace
+        configuration.policy.limits.graceAfterFailure = grace
+        configuration.policy.limits.graceAfterRequest = grace
         self.configuration = configuration
     }
 

@@ -8,9 +8,10 @@ struct Probe {
         switch arguments.first {
         case "ping": try Ping(arguments: Array(arguments.dropFirst())).run()
         case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
+        case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
-            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe elastic STEPS ELEMENTS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
             exit(64)
         }
     }

@@ -40,29 +40,53 @@ package final class LocalCoordinator: Sendable {
     package let worldSize: Int
 
     package init(
-        worldSize: Int, joinTimeLimit: Duration = .seconds(30), happened: @escaping (Coordinator.Event) -> Void = { _ in }
+        worldSize: Int, joinTimeLimit: Duration = .seconds(30),
+        configure: (inout Coordinator.Configuration) -> Void = { _ in },
+        happened: @escaping @Sendable (Coordinator.Event) -> Void = { _ in }
     ) throws {
+        var configuration = Coordinator.Configuration(worldSize: worldSize)
+        configuration.joinTimeLimit = joinTimeLimit
+        configure(&configuration)
         self.worldSize = worldSize
         secret = try .random()
         loop = try Loop()
         let coordinator = try Coordinator(
-            loop: loop, host: "127.0.0.1", port: 0, worldSize: worldSize, secret: secret, joinTimeLimit: joinTimeLimit,
-            happened: happened)
+            loop: loop, host: "127.0.0.1", port: 0, secret: secret, configuration: configuration, happened: happened)
         port = coordinator.address.port
         let box = Unmanaged.passRetained(coordinator)
         nonisolated(unsafe) let opaque = box
         release = { opaque.release() }
+        onLoop = { [loop] body in
+            // SAFETY: the coordinator is used on its loop's thread only, and lives until `stop`, which comes after that thread.
+            nonisolated(unsafe) let body = body
+            _ = loop.enqueue { body(opaque.takeUnretainedValue()) }
+        }
         try loop.startThread(name: "coordinator")
     }
 
     private let release: @Sendable () -> Void
+    private let onLoop: @Sendable (@escaping (Coordinator) -> Void) -> Void
 
-    package func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
-        let values = [
-            "RANK": "\(rank)", "WORLD_SIZE": "\(worldSize)", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
+    /// Tells the coordinator what a launcher would.
+    package func scale(to workers: Int) {
+        onLoop { _ = $0.scale(to: workers) }
+    }
+
+    package func processEnded(rank: Int, willReturn: Bool) {
+        onLoop { $0.processEnded(rank: rank, willReturn: willReturn) }
+    }
+
+    /// What a worker finds in its environment.
+    package func variables(rank: Int, timeout: Int = 30, secret other: Secret? = nil) -> [String: String] {
+        [
+            "RANK": "\(rank)", "WORLD_SIZE": "\(max(worldSize, rank + 1))", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
             "LOCKSTEP_SECRET": (other ?? secret).hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
             "LOCKSTEP_TIMEOUT": "\(timeout)",
         ]
+    }
+
+    package func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
+        let values = variables(rank: rank, timeout: timeout, secret: other)
         return try WorkerEnvironment { values[$0] }
     }
 

@@ -18,7 +18,7 @@ import Training
         func callAsFunction(_ x: Tensor) -> Tensor { second(norm(first(x), activation: .relu)) }
     }
 
-    private func trainer(_ ring: Ring, model: Net = Net()) throws -> Trainer<Numbers> {
+    static func trainer(_ ring: Ring, model: Net = Net()) throws -> Trainer<Numbers> {
         let recipe = Recipe(
             globalBatch: 20, microBatch: 3, length: .steps(12), schedule: Schedule(learningRate: 0.05), clipNorm: 1)
         return try Trainer(model: model, data: Numbers(), optimizer: AdamW(weightDecay: 0.01), recipe: recipe, ring: ring) {
@@ -36,7 +36,7 @@ import Training
     }
 
     private func reference() throws -> (digest: Digest, statistics: [Float], norms: [Double]) {
-        let trainer = try trainer(alone())
+        let trainer = try Self.trainer(alone())
         var norms: [Double] = []
         try trainer.run { norms.append($0.gradientNorm) }
         return (trainer.weightsDigest, statistics(trainer), norms)
@@ -46,7 +46,7 @@ import Training
         let expected = try reference()
         #expect(expected.statistics.allSatisfy { $0 != 0 && $0 != 1 }, "they moved")
         try inWorld(of: worldSize) { ring in
-            let trainer = try trainer(ring)
+            let trainer = try Self.trainer(ring)
             var norms: [Double] = []
             try trainer.run { norms.append($0.gradientNorm) }
             #expect(trainer.weightsDigest == expected.digest)
@@ -58,7 +58,7 @@ import Training
     /// One step's move: 0.1 of the way to the mean over its micro-batches, weighted by their sizes.
     @Test func averagesFollowTheMicroBatches() throws {
         let model = Net()
-        let trainer = try trainer(alone(), model: model)
+        let trainer = try Self.trainer(alone(), model: model)
         let step = trainer.nextStep
         let order = SampleOrder(seed: trainer.recipe.seed, count: 101)
         var (mean, variance, total) = (0.0, 0.0, 0.0)
@@ -84,14 +84,14 @@ import Training
         let expected = try reference()
         let directory = try TemporaryFolder()
         let checkpoints = CheckpointDirectory(directory.path)
-        let first = try trainer(alone())
+        let first = try Self.trainer(alone())
         for _ in 0..<7 { _ = try first.step() }
         try first.save(to: checkpoints, recipe: ["task": "small"])
         let found = try #require(try checkpoints.latest().checkpoint)
         #expect(try found.weights().info("norm.runningVariance") != nil)
         #expect(try found.optimizer().tensors.allSatisfy { !$0.name.contains("running") })
         try inWorld(of: 3) { ring in
-            let trainer = try trainer(ring)
+            let trainer = try Self.trainer(ring)
             try trainer.restore(ring.rank == 0 ? found : nil)
             try trainer.run()
             #expect(trainer.weightsDigest == expected.digest)

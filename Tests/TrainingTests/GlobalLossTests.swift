@@ -31,7 +31,7 @@ import Training
 
     private static let globalBatch = 20
 
-    private func trainer(
+    static func trainer(
         _ ring: Ring, microBatch: Int = 3, optimizer: any Optimizer = AdamW(), dropout: Float = 0, noise: Bool = false
     ) throws -> Trainer<Numbers> {
         let model = Encoder()
@@ -48,7 +48,7 @@ import Training
     }
 
     private func reference(dropout: Float = 0) throws -> (digest: Digest, losses: [Double]) {
-        let trainer = try trainer(alone(), dropout: dropout)
+        let trainer = try Self.trainer(alone(), dropout: dropout)
         var losses: [Double] = []
         try trainer.run { losses.append($0.loss) }
         return (trainer.weightsDigest, losses)
@@ -58,7 +58,7 @@ import Training
     @Test(arguments: [2, 3, 9], [Float(0), 0.2]) func theSameBitsForAnyNumberOfWorkers(worldSize: Int, dropout: Float) throws {
         let expected = try reference(dropout: dropout)
         try inWorld(of: worldSize) { ring in
-            let trainer = try trainer(ring, dropout: dropout)
+            let trainer = try Self.trainer(ring, dropout: dropout)
             var losses: [Double] = []
             try trainer.run { losses.append($0.loss) }
             #expect(trainer.weightsDigest == expected.digest)
@@ -91,7 +91,7 @@ import Training
 
     @Test(arguments: [1, 3, 7, 20]) func anySplitGivesTheGradientOfTheWhole(microBatch: Int) throws {
         let expected = direct(microBatch: Self.globalBatch)
-        let trainer = try trainer(alone(), microBatch: microBatch, optimizer: SGD(momentum: 0))
+        let trainer = try Self.trainer(alone(), microBatch: microBatch, optimizer: SGD(momentum: 0))
         let metrics = try trainer.step()
         #expect(abs(metrics.loss - expected.loss) < 1e-6)
         let largest = expected.gradient.reduce(0) { max($0, abs($1)) }
@@ -104,7 +104,7 @@ import Training
     }
 
     @Test func aRepresentationThatChangesIsRefused() throws {
-        let trainer = try trainer(alone(), noise: true)
+        let trainer = try Self.trainer(alone(), noise: true)
         #expect(throws: TrainingError.representationsDiffer(step: 1, microBatch: 0)) { _ = try trainer.step() }
         #expect(trainer.committedSteps == 0)
     }

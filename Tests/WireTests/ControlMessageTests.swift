@@ -5,9 +5,14 @@ import Wire
 @Suite struct ControlMessageTests {
     private static let member = MemberAddress(rank: 3, host: "fe80::1", port: 29500, hostName: "höst", processID: 42)
     static let messages: [ControlMessage] = [
-        .join(worldSize: 4, member: member), .leave, .ring(generation: 9, members: [member, member]),
-        .ring(generation: 0, members: []), .refuse(reason: "no"), .lost(rank: 2, cause: ""), .over,
-        .stalled(waitingFor: 7, limitMilliseconds: 1500),
+        .join(.init(worldSize: 4, member: member)), .join(.init(generation: 7, isOpen: true, worldSize: 4, member: member)),
+        .join(.init(generation: 7, isBoundary: true, worldSize: 4, member: member)), .leave,
+        .stalled(waitingFor: 7, limitMilliseconds: 1500), .pong, .complain(rank: 3, cause: "no route"),
+        .claim(generation: 3, section: 1 << 40, count: 64),
+        .ring(generation: 9, members: [member, member], stop: nil), .ring(generation: 0, members: [], stop: "too few"),
+        .refuse(reason: "no"), .lost(rank: 2, cause: ""), .interrupt(cause: "why"), .reform, .prepare, .retire, .ping, .over,
+        .claimed(generation: 3, section: 9, piece: 4), .claimed(generation: 3, section: 9, piece: nil), .scale(workers: 6),
+        .scaled(text: "yes"),
     ]
 
     @Test(arguments: messages)
@@ -31,7 +36,7 @@ import Wire
         var generator = SeededGenerator(seed: 17)
         for _ in 0..<200_000 {
             var body = (0..<Int.random(in: 0..<40, using: &generator)).map { _ in UInt8.random(in: 0...255, using: &generator) }
-            if !body.isEmpty { body[0] %= 9 }
+            if !body.isEmpty { body[0] %= ControlMessage.kindCount + 2 }
             _ = try? ControlMessage(body: body)
         }
     }

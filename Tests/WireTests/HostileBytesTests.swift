@@ -51,7 +51,7 @@ import Wire
             guard let message = try? ControlMessage(body: body) else { continue }
             taken += 1
             // What was understood can be said again.
-            if case .ring(_, let members) = message, members.count > body.count / 14 { Issue.record("\(members.count) members") }
+            if case .ring(_, let members, _) = message, members.count > body.count / 14 { Issue.record("\(members.count) members") }
             if (try? ControlMessage(body: Array(message.encoded.dropFirst(4)))) == nil { Issue.record("\(message)") }
         }
         #expect(taken > 10_000)
@@ -59,7 +59,7 @@ import Wire
 
     /// A count of members that would take gigabytes is refused by the bytes that are there.
     @Test func aCountIsCheckedBeforeItIsBelieved() {
-        let body: [UInt8] = [3, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF] + [UInt8](repeating: 0, count: 100)
+        let body: [UInt8] = [3, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF] + [UInt8](repeating: 0, count: 100)
         #expect(throws: WireError.self) { try ControlMessage(body: body) }
     }
 

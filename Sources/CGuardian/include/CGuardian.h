@@ -12,5 +12,6 @@ enum { LOCKSTEP_GUARDED_GROUPS = 4096 };
 
 // Forks the guardian. On success returns 0 and sets its pid, which the caller waits for in the end, and the pipe to write
 // to: an int32 in host order a message, a process group's number to guard it, its negative to forget it. Closing the pipe
-// ends the guardian, which sends SIGKILL to every group that it still guards. On failure returns errno.
-int lockstep_guardian_start(pid_t *guardian, int *pipe_to_guardian);
+// ends the guardian, which sends SIGKILL to every group that it still guards and waits a second at most for them to go.
+// It keeps the open file `lock`, unless that is negative, and with it whatever lock the file has. On failure returns errno.
+int lockstep_guardian_start(int lock, pid_t *guardian, int *pipe_to_guardian);

@@ -30,7 +30,7 @@ extension Tensor {
         let (mean, variance, inverse) = (
             statistics.floats, statistics.floats + columns, statistics.floats + 2 * columns
         )
-        if tape.isRecording {
+        if tape.pass.isTraining {
             let scratch = tape.allocate(columns)
             tensor_batch_statistics(mean, variance, floats, rows, columns, scratch.floats)
         } else {

@@ -31,7 +31,7 @@ extension Tensor {
         let plan = tape.convolution(
             ConvolutionPlan.Shape(
                 samples: shape[0], height: shape[1], width: shape[2], inputs: shape[3], outputs: outputs, kernel: kernel,
-                stride: stride, padding: padding, hasBias: bias != nil, isTraining: y.slot != nil))
+                stride: stride, padding: padding, hasBias: bias != nil, isTraining: tape.pass.isTraining))
         do {
             let scratch = tape.allocate(plan.scratchCount)
             guard tensor_convolution_forward(plan.plan, y.floats, floats, weight.values, bias?.values, scratch.floats) else {

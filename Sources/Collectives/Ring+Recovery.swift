@@ -1,0 +1,133 @@
+import EventLoop
+import Membership
+
+/// From a broken ring, or none, to the next: drives the state machine `Recovery`.
+extension Ring {
+    /// Members that have all joined a moment ago connect in milliseconds; one that cannot is complained about after twice the time that a
+    /// sign of life may take.
+    private var formationLimit: Duration {
+        recovery.generation == 1 ? ControlPlane.joinLimit(environment.timeout) : min(environment.timeout, environment.peerTimeout * 2)
+    }
+
+    /// Returns when the next ring is there and all its members are equal, or, in a job that is running, when this is a newcomer. Says
+    /// whether this rank was behind, and so has had its section ended.
+    func recover(isOpen: Bool, isBoundary: Bool) throws -> Bool {
+        // What is done on the way is done in the ring's own operations.
+        let wasInSection = isInSection
+        isInSection = true
+        defer { isInSection = wasInSection }
+        var action = recovery.begin(isOpen: isOpen, isBoundary: isBoundary)
+        while true {
+            switch action {
+            case .join(let generation, let isOpen, let isBoundary, let complaint):
+                action = recovery.receive(
+                    join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, complaint: complaint))
+            case .form(let announcement):
+                action = recovery.receive(form(announcement))
+            case .compare:
+                action = recovery.receive(compare())
+            case .copy(let source, let keptCount, let withState, let isTaken):
+                action = recovery.receive(copy(from: source, keptCount: keptCount, withState: withState, isTaken: isTaken))
+            case .resume(let wasBehind):
+                isNewcomer = false
+                progress = recovery.progress
+                progressAtFormation = progress
+                return wasBehind
+            case .prepare:
+                stopData()
+                isNewcomer = true
+                return false
+            case .depart(let departure):
+                stopData()
+                throw departure
+            case .fail(let error):
+                throw error
+            }
+        }
+    }
+
+    private func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, complaint: Recovery.Complaint?) -> Recovery.Event {
+        guard let control, let address = environment.coordinator else { preconditionFailure("a ring without coordinator has joined") }
+        stopData()
+        hasAskedForClaim = false
+        bytesSentBefore += shared.withLock { $0.bytesSent }
+        let host: Result<String, any Error> = shared.wait(.computeThread) { shared in
+            if let exclusion = shared.news.exclusion { return .failure(exclusion) }
+            return shared.localHost.map { .success($0) }
+        }
+        return event {
+            let host = try host.get()
+            shared.withLock { $0.beginGeneration() }
+            let data = try DataPlane(secret: address.secret, timeout: environment.timeout, shared: shared)
+            self.data = data
+            data.stalled = { [weak control] in control?.stalled(waitingFor: $0, limit: $1) }
+            let port = try data.listen(on: host)
+            shared.withLock { $0.plane = data }
+            control.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port, complaint: complaint)
+            data.waitForAnswer()
+            let answer: Result<Recovery.Event, any Error> = shared.withLock { shared in
+                shared.news.answer.map { .success($0) } ?? .failure(shared.failure ?? CollectiveError.closed)
+            }
+            return try answer.get()
+        }
+    }
+
+    private func form(_ announcement: Recovery.Announcement) -> Recovery.Event {
+        members = announcement.members.map { Int($0.rank) }
+        worldSize = members.count
+        place = members.firstIndex(of: rank)!
+        generation = Int(announcement.generation)
+        stopText = announcement.stop
+        guard worldSize > 1 else {
+            stopData()
+            return .formed
+        }
+        return event {
+            do {
+                try data!.form(
+                    generation: announcement.generation, members: announcement.members, place: place, within: formationLimit)
+            } catch CollectiveError.noRing(let rank, _, let cause) {
+                return .notFormed(rank: rank, cause: cause)
+            }
+            return .formed
+        }
+    }
+
+    private func compare() -> Recovery.Event {
+        let width = 3
+        var reports = [Int64](repeating: 0, count: worldSize * width)
+        reports[place * width] = Int64(recovery.progress)
+        reports[place * width + 1] = Int64(keptValues.count)
+        reports[place * width + 2] = synchronise == nil ? 0 : 1
+        return event {
+            try reports.withUnsafeMutableBufferPointer { try allGather($0) }
+            return .compared(
+                (0..<worldSize).map {
+                    Recovery.Report(
+                        progress: Int(reports[$0 * width]), keptCount: Int(reports[$0 * width + 1]),
+                        hasState: reports[$0 * width + 2] != 0)
+                })
+        }
+    }
+
+    private func copy(from source: Int, keptCount: Int, withState: Bool, isTaken: Bool) -> Recovery.Event {
+        event {
+            var values = source == place ? keptValues : [Double](repeating: 0, count: keptCount)
+            try values.withUnsafeMutableBufferPointer { try broadcast($0, from: source) }
+            if withState { try synchronise?(source) }
+            if isTaken { keptValues = values }
+            return .copied
+        }
+    }
+
+    /// What became of a part of the recovery: a failure that the next ring can mend is an event like others.
+    private func event(_ body: () throws -> Recovery.Event) -> Recovery.Event {
+        do {
+            return try body()
+        } catch let error as CollectiveError where error.isRingFailure {
+            return .broken
+        } catch {
+            return .failed(error)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+import EventLoop
+
+/// The worker processes of a host, one a rank, each new life of a rank in the place of the one before. Confined to the loop.
+final class Crew {
+    private let configuration: LaunchConfiguration
+    private let program: String
+    private let guardian: Guardian
+    private let logs: LogDirectory?
+    private let output: HostOutput
+    private let loop: Loop
+    private var lives: [Int] = []
+    private var workers: [Worker?] = []
+    /// Where the coordinator listens, once it does.
+    var master: (address: String, port: UInt16)?
+    /// How many workers the job is to have now; new ones are told.
+    var wanted: Int
+
+    /// Reading pauses when so many bytes wait to be written: from running workers, and from what ended ones left behind.
+    static let highWaterBytes = 4 << 20
+    private static let highWaterBytesAfterEnd = 64 << 20
+
+    init(
+        _ configuration: LaunchConfiguration, program: String, guardian: consuming Guardian, logs: LogDirectory?, output: HostOutput,
+        loop: Loop
+    ) {
+        self.configuration = configuration
+        self.program = program
+        self.guardian = guardian
+        self.logs = logs
+        self.output = output
+        self.loop = loop
+        wanted = configuration.workerCount
+    }
+
+    /// Ranks that have ever been started here.
+    var count: Int { workers.count }
+
+    subscript(local: Int) -> Worker { workers[local]! }
+
+    /// The job's rank of a worker of this host.
+    func rank(_ local: Int) -> Int { configuration.firstRank + local }
+
+    /// The worker of a rank of the job, if it is one of this host's.
+    func local(_ rank: Int) -> Int? {
+        let local = rank - configuration.firstRank
+        return workers.indices.contains(local) ? local : nil
+    }
+
+    /// Times that a rank has been started after the first.
+    func restarts(_ local: Int) -> Int { max(0, lives[local] - 1) }
+
+    /// Starts a rank's first process, or its next one. Throws when the system will not.
+    func start(_ local: Int, happened: @escaping (Worker, Worker.Event) -> Void) throws(LaunchError) {
+        while workers.count <= local {
+            workers.append(nil)
+            lives.append(0)
+        }
+        bury(workers[local])
+        let rank = rank(local)
+        let log = try logs.map { (logs) throws(LaunchError) in try logs.descriptor(rank: rank) }
+        let specification = ChildProcess.Specification(
+            program: program, arguments: configuration.arguments,
+            environment: configuration.environment(
+                localRank: local, workerCount: wanted, master: master, restartCount: lives[local]))
+        let destinations = Worker.Destinations(
+            output: output.output, errors: output.errors, log: log.map { output.log($0) })
+        do throws(LoopError) {
+            let worker = try Worker(loop: loop, rank: rank, prefix: prefix(rank), specification, destinations, happened: happened)
+            guardian.watch(group: worker.pid)
+            workers[local] = worker
+            lives[local] += 1
+        } catch {
+            throw .workerNotStarted(rank: rank, program: program, code: error.code ?? .invalid)
+        }
+    }
+
+    /// A worker has ended: its group's number may be somebody else's soon, unless it has left something behind.
+    func ended(_ worker: Worker) {
+        if !worker.hasLeftovers { guardian.forget(group: worker.pid) }
+    }
+
+    /// Ends what ended workers have left behind and nobody has ended yet.
+    func buryAll() {
+        for worker in workers { bury(worker) }
+    }
+
+    private func bury(_ worker: Worker?) {
+        guard let worker, worker.hasLeftovers else { return }
+        worker.signal(.kill)
+        guardian.forget(group: worker.pid)
+    }
+
+    /// Makes workers wait while the reader of their output does.
+    func setPace() {
+        let queued = output.queuedBytes
+        for case let worker? in workers where worker.outputIsOpen {
+            let limit = worker.ending == nil ? Crew.highWaterBytes : Crew.highWaterBytesAfterEnd
+            if queued > limit { worker.pause() } else { worker.resume() }
+        }
+    }
+
+    /// `rank 2 (pid 1234)`.
+    func name(_ local: Int) -> String { "rank \(rank(local)) (pid \(self[local].pid))" }
+
+    /// Those that have not ended.
+    var running: [Int] { workers.indices.filter { workers[$0]?.ending == nil && workers[$0] != nil } }
+
+    private func prefix(_ rank: Int) -> String {
+        guard configuration.marksOutput else { return "" }
+        let width = "\(configuration.firstRank + max(wanted, configuration.workerCount) - 1)".utf8.count
+        let digits = "\(rank)"
+        return "[" + String(repeating: " ", count: max(0, width - digits.utf8.count)) + digits + "] "
+    }
+}

@@ -1,0 +1,72 @@
+import EventLoop
+
+/// What the launcher tells people about a run: one line each, for standard error.
+enum LaunchReport {
+    /// A worker is gone and the others go on; nil where that is nobody's concern.
+    ///
+    /// - Parameter name: as in `rank 2 (pid 1234)`.
+    static func loss(_ loss: Supervision.Loss, name: String, after life: Duration, maxRestarts: Int) -> String? {
+        var text = name
+        if loss.wasFenced {
+            text += " was frozen and has been killed"
+        } else {
+            text += " \(loss.ending) after \(life.secondsText)"
+        }
+        switch loss.outlook {
+        case .unneeded:
+            // Who was to go anyway, or came when all was done, did what it could.
+            guard case .killed = loss.ending else { return nil }
+            return text
+        case .nobodyLeft:
+            return text + "; no worker is left"
+        case .restart(let delay, let number):
+            text += goOn(loss.remaining)
+            text += delay == .zero ? "; it is started again" : "; it is started again in \(delay.secondsText)"
+            return text + " (restart \(number) of \(maxRestarts))"
+        case .noRestartsLeft:
+            text += goOn(loss.remaining) + " without it"
+            return maxRestarts == 0 ? text : text + ": no restarts are left (--max-restarts \(maxRestarts))"
+        }
+    }
+
+    /// New members, whose ranks these are, have come into the ring of a generation.
+    static func arrival(of ranks: [Int], backAgain: Bool, generation: UInt32, workers: Int) -> String {
+        let list = ranks.map(String.init).joined(separator: ", ")
+        let who = ranks.count == 1 ? "rank \(list) is" : "ranks \(list) are"
+        return "\(who) \(backAgain ? "back" : "in"): generation \(generation), \(count(workers))"
+    }
+
+    static func waiting(have: Int, need: Int, limit: Duration) -> String {
+        "\(count(have)) left and --min-workers is \(need): the run waits \(limit.secondsText) for more, then writes a checkpoint and stops"
+    }
+
+    static func scale(from before: Int, to after: Int) -> String {
+        "scaling from \(count(before)) to \(after)"
+    }
+
+    /// The workers are pressed harder; nil where the report of a failure says the rest.
+    static func pressure(
+        _ signal: Signal, _ reason: Supervision.Reason, isFirstRequest: Bool, grace: Duration, remaining: [String]
+    ) -> String? {
+        switch (signal, reason) {
+        case (.interrupt, _):
+            "interrupted: the workers stop after this step; a second time ends them at once, a third time kills them"
+        case (.kill, .request):
+            "killing the workers"
+        case (.kill, .graceIsOver):
+            remaining.isEmpty ? nil : "killing what did not end when told to: \(remaining.joined(separator: ", "))"
+        case (_, .request) where isFirstRequest:
+            "told to end by \(signal): the workers stop after this step; those that are there after \(grace.secondsText) are killed"
+        case (_, .request):
+            "terminating the workers; those that are there after \(grace.secondsText) are killed"
+        default:
+            nil
+        }
+    }
+
+    private static func goOn(_ workers: Int) -> String {
+        workers == 0 ? "" : "; \(count(workers)) \(workers == 1 ? "goes" : "go") on"
+    }
+
+    private static func count(_ workers: Int) -> String { "\(workers) worker\(workers == 1 ? "" : "s")" }
+}

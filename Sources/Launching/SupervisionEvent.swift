@@ -1,0 +1,123 @@
+import EventLoop
+
+extension Supervision {
+    /// What the driver reports. Times are monotonic and count from any zero.
+    package enum Event: Equatable, Sendable {
+        case started(rank: Int)
+        /// A worker could not be started.
+        case startFailed(rank: Int)
+        /// The worker has ended. Its output may go on: from what it has started and left behind, or from the pipe's buffer.
+        case exited(rank: Int, ChildProcess.Ending)
+        /// Nothing holds the worker's outputs any more.
+        case outputEnded(rank: Int)
+        /// These ranks have a ring: nobody waits any more for whoever was lost before.
+        case formed(ranks: [Int])
+        /// The coordinator has shut out a worker that is frozen.
+        case fenced(rank: Int)
+        /// The coordinator has lost a worker that may still be there: its connection has ended.
+        case lost(rank: Int)
+        /// The worker has said that it has done its work.
+        case left(rank: Int)
+        /// So many workers are wanted, ranks 0 ..< workers. Those above are told to go by the coordinator.
+        case scale(workers: Int)
+        /// SIGINT came.
+        case interrupt
+        /// SIGTERM, SIGHUP or SIGUSR1 came: workers get this signal, once.
+        case terminate(by: Signal = .terminate)
+        /// The time of `nextDeadline` has come.
+        case tick
+    }
+
+    /// What the driver is to do, in this order.
+    package enum Action: Equatable, Sendable {
+        /// Start this worker, again or for the first time while others are at work, and report `started` or `startFailed`.
+        case start(rank: Int)
+        /// To the worker's whole process group.
+        case signal(rank: Int, Signal)
+        /// A worker has been lost, and the others go on.
+        case lost(Loss)
+        /// This worker's failure is the cause of whatever else may follow. At most once.
+        case blame(rank: Int, ChildProcess.Ending)
+        /// Somebody outside the worker's group holds its output: stop reading it.
+        case closeOutput(rank: Int)
+        /// The level has been raised, to this signal, for this reason.
+        case announce(Signal, Reason)
+        /// The workers that not even SIGKILL could end, being stuck inside the kernel.
+        case abandon(ranks: [Int])
+        /// All is over: exit with this status. Once, and last.
+        case finish(status: Int32)
+    }
+
+    /// Why the workers are pressed harder.
+    package enum Reason: Equatable, Sendable {
+        case request
+        case failure
+        case graceIsOver
+    }
+
+    /// A worker that is gone, and what comes of it.
+    package struct Loss: Equatable, Sendable {
+        package var rank: Int
+        package var ending: ChildProcess.Ending
+        /// Whether it was shut out as frozen, and killed for that reason.
+        package var wasFenced = false
+        /// The others that are there.
+        package var remaining: Int
+        package var outlook: Outlook
+
+        package init(rank: Int, ending: ChildProcess.Ending, wasFenced: Bool = false, remaining: Int, outlook: Outlook) {
+            self.rank = rank
+            self.ending = ending
+            self.wasFenced = wasFenced
+            self.remaining = remaining
+            self.outlook = outlook
+        }
+    }
+
+    /// What comes after a worker's death.
+    package enum Outlook: Equatable, Sendable {
+        /// It is started again after this time, as the restart of this number.
+        case restart(after: Duration, number: Int)
+        /// No restarts are left.
+        case noRestartsLeft
+        /// It is not needed any more: it was to go, or all are.
+        case unneeded
+        /// It was the last that had what the job had come to.
+        case nobodyLeft
+    }
+
+    /// What is tolerated.
+    package struct Policy: Sendable {
+        /// Whether the others go on without a worker that dies. False for programs that cannot: any death then ends all.
+        package var survivesDeaths = true
+        /// The most restarts of all workers together.
+        package var maxRestarts = 0
+        package var limits = Limits()
+
+        package init() {}
+    }
+
+    /// How long to wait before the next step.
+    package struct Limits: Sendable {
+        /// From SIGTERM to SIGKILL when a worker has failed.
+        package var graceAfterFailure = Duration.seconds(10)
+        /// From SIGTERM to SIGKILL when it was asked for from outside: there may be a checkpoint to write.
+        package var graceAfterRequest = Duration.seconds(30)
+        /// From the first SIGTERM after a failure to the second: a worker takes the first for a wish to stop at the next step, the
+        /// second ends it.
+        package var insistence = Duration.milliseconds(200)
+        /// What a worker leaves behind, holding its output, may go on for this long before it gets SIGTERM.
+        package var leftovers = Duration.milliseconds(500)
+        /// From SIGKILL to giving up.
+        package var kill = Duration.seconds(5)
+        /// After the first failure, for the others that happened with it, before the culprit is named.
+        package var settling = Duration.milliseconds(50)
+        /// After an end that looks like another's fault, for that other to show up.
+        package var judgement = Duration.milliseconds(250)
+        /// A worker that fails so soon after it was told to end had most likely failed before it could listen: its connections
+        /// close while it still ends, so that the neighbour that lost it may be seen to end first.
+        package var overlap = Duration.seconds(1)
+
+        package init() {}
+    }
+}

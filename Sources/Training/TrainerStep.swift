@@ -1,0 +1,181 @@
+import Collectives
+import Datasets
+import Optimizers
+import Tensors
+
+extension Trainer {
+    /// One attempt at a step, on one set of grids: the section in which micro-batches are computed, summed and, if all is well,
+    /// committed. Its body runs once for every ring on which it is tried; what is held from the ring before stays held.
+    func attempt(_ step: StepPlan.Step, _ clock: inout StepClock) throws -> Ring.Outcome {
+        try prepareReducer(step)
+        let reducer = reducer!
+        reducer.begin(microBatches: step.microBatchCount, grids: grids)
+        return try ring.section(isOpen: true) {
+            reducer.beginAttempt()
+            let missing = try exchangePlans(step)
+            let began = clock[.compute]
+            let computed = try clock.measure(.compute) {
+                try prepareGlobalLoss(step)
+                return try compute(step, missing: missing)
+            }
+            let milliseconds = computed == 0 ? 0 : (clock[.compute] - began).milliseconds / Double(computed)
+            let control = try clock.measure(.exposedReduce) {
+                try visit(.reduction)
+                return try reducer.reduce(requests: requests, milliseconds: milliseconds)
+            }
+            try visit(.commit)
+            var outcome = StepOutcome(
+                step: step.number, isCommitted: false, worldSize: ring.worldSize, gradientNorm: 0, control: control)
+            // From here on nothing can fail: the step commits here, and so it does everywhere.
+            if control.fault == nil, control.weight > 0 {
+                let misfits = recipe.reduction == .exact ? control.misfits : []
+                for index in misfits { grids![index] = grids![index].raised() }
+                if misfits.isEmpty {
+                    outcome.isCommitted = true
+                    clock.measure(.optimizer) {
+                        outcome.gradientNorm = takeGradients(control)
+                        if shards == nil { commit(outcome) }
+                    }
+                    if shards != nil { decided = outcome }
+                }
+            }
+            return outcome.values
+        }
+    }
+
+    /// What this rank asks the others for.
+    private var requests: [StepControl.Request] {
+        var requests: [StepControl.Request] = []
+        if ring.wishes.contains(.reform) { requests.append(.reform) }
+        if StopRequest.signal != nil || ring.wishes.contains(.stop) || ring.stopOrder != nil { requests.append(.stop) }
+        if writer?.writer.hasFailed == true { requests.append(.judgeSave) }
+        return requests
+    }
+
+    private func prepareReducer(_ step: StepPlan.Step) throws {
+        guard recipe.reduction == .exact else {
+            if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: nil) }
+            return
+        }
+        if grids == nil { grids = try firstGrids(step) }
+        if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: grids) }
+    }
+
+    /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.
+    private func firstGrids(_ step: StepPlan.Step) throws -> [Grid] {
+        if globalLoss != nil { _ = try ring.section { try prepareGlobalLoss(step); try ring.barrier(); return [] } }
+        try pass(step, microBatch: 0) { _ in }
+        return arena.parameters.map { parameter in
+            let magnitude = GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+            return Grid.first(largestMagnitudeBits: magnitude.bitPattern, parts: partsPerStep)
+        }
+    }
+
+    /// On a ring that is new, the ranks tell each other which micro-batches they hold.
+    ///
+    /// - Returns: those that this rank is to compute because they went with a dead rank; nil where none is held anywhere, and the step
+    ///   is shared out as any other.
+    private func exchangePlans(_ step: StepPlan.Step) throws -> [Int]? {
+        guard plannedGeneration != ring.generation else { return nil }
+        var holders = [Int32](repeating: 0, count: step.microBatchCount)
+        for id in reducer!.held { holders[id] = 1 }
+        try holders.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
+        plannedGeneration = ring.generation
+        let missing = holders.indices.filter { holders[$0] == 0 }
+        guard missing.count < holders.count else { return nil }
+        return Array(missing[StepPlan.share(ofMicroBatches: missing.count, rank: ring.place, worldSize: ring.worldSize)])
+    }
+
+    /// Computes this rank's micro-batches, and gives what is final to the ring. Gives how many they were.
+    private func compute(_ step: StepPlan.Step, missing: [Int]?) throws -> Int {
+        if missing == nil, assignment == .dynamic { return try computeClaims(step) }
+        let share = missing ?? Array(step.microBatches(rank: ring.place, worldSize: ring.worldSize))
+        for (index, id) in share.enumerated() { try compute(step, microBatch: id) { index == share.count - 1 } }
+        if share.isEmpty { reducer!.finishWithoutGradients() }
+        return share.count
+    }
+
+    /// The same where the next micro-batch is asked for while one is computed, so that by the time of its backward pass it is known whether
+    /// it is the last.
+    private func computeClaims(_ step: StepPlan.Step) throws -> Int {
+        let count = step.microBatchCount
+        var computed = 0
+        var claimed = try ring.claim(of: count)
+        while let id = claimed {
+            ring.startClaim(of: count)
+            claimed = nil
+            try compute(step, microBatch: id) {
+                do {
+                    claimed = try ring.claim(of: count)
+                } catch {
+                    // The micro-batch at hand is finished, and held.
+                    reducer!.fail(error)
+                }
+                return claimed == nil
+            }
+            computed += 1
+        }
+        if computed == 0 { reducer!.finishWithoutGradients() }
+        return computed
+    }
+
+    /// - Parameter isLast: asked after the forward pass.
+    private func compute(_ step: StepPlan.Step, microBatch id: Int, isLast: () -> Bool) throws {
+        let reducer = reducer!
+        try visit(.microBatch(id))
+        var last = false
+        let (weight, lossSum) = try pass(step, microBatch: id, beforeBackward: { last = isLast() }) { parameter in
+            reducer.add(parameter: parameter.index, microBatch: id, isLast: last)
+        }
+        reducer.record(microBatch: id, weight: weight, lossSum: lossSum)
+    }
+
+    /// Finds the gradient's norm before clipping, and the grids of the next step, from the sums that every rank has.
+    private func takeGradients(_ control: StepControl) -> Double {
+        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[arena.trainedRange])
+        let (blockSums, largest) = GradientNorm.survey(gradients, partEnds: arena.trainedPartEnds)
+        if let current = grids {
+            grids = zip(current, arena.parameters).map { grid, parameter in
+                // Statistics stand behind what the survey covers.
+                let magnitude =
+                    parameter.isStatistic
+                    ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                    : largest[parameter.index]
+                return grid.next(largestMagnitudeBits: magnitude.bitPattern)
+            }
+        }
+        return GradientNorm.norm(blockSums: blockSums, scale: 1 / control.weight)
+    }
+
+    /// The optimizer step, on the whole of the state.
+    private func commit(_ outcome: StepOutcome) {
+        update(arena.trainedRange, state: stateArenas.map { $0.baseAddress! }, with: outcome)
+        endCommit(outcome)
+    }
+
+    /// What the optimizer does to a stretch of the arena.
+    ///
+    /// - Parameter state: where the stretch's state stands, in the order of the optimizer's names.
+    func update(_ range: Range<Int>, state: [UnsafeMutablePointer<Float>], with outcome: StepOutcome) {
+        let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: outcome.gradientNorm, limit: $0) } ?? 1
+        let part = ArenaPart(
+            range: range, values: arena.values.baseAddress! + range.lowerBound, gradients: arena.gradients.baseAddress! + range.lowerBound,
+            state: state, decayRuns: arena.decayRuns)
+        optimizer.update(
+            part,
+            with: OptimizerStep(
+                number: outcome.step + 1, learningRate: recipe.schedule.learningRate(atStep: outcome.step),
+                gradientScale: Float(clip / outcome.control.weight)))
+    }
+
+    /// What belongs to a step besides.
+    func endCommit(_ outcome: StepOutcome) {
+        arena.updateStatistics(scale: Float(1 / outcome.control.weight))
+        committedSteps = outcome.step + 1
+    }
+
+    /// Where a test may have this rank die.
+    func visit(_ point: FaultInjector.Point) throws {
+        try faults?.visit(point, rank: rank, step: committedSteps + 1)
+    }
+}

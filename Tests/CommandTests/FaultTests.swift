@@ -1,0 +1,157 @@
+import Glibc
+import Launching
+import Testing
+
+/// Runs whose workers die, freeze, come and go: they end as if nothing had been.
+@Suite(.serialized) struct FaultTests {
+    /// Long enough to be disturbed, short enough for a test.
+    static let task = ["train", "digits", "--hidden", "256,256", "--steps", "400"]
+
+    static let digest: String? = try? startLockstep(task).ended().digest
+
+    /// A run with a directory, and its first steps.
+    private static func training(
+        workers: Int, in directory: TemporaryDirectory, _ flags: [String] = [], steps: Int = 400, environment: [String: String] = [:]
+    ) throws -> Started {
+        let run = try startLockstep(
+            Array(task.dropLast()) + ["\(steps)", "-n", "\(workers)", "--out", directory("run"), "--metrics", directory("metrics")] + flags,
+            environment: environment)
+        try #require(wait { lines(directory) > 2 || !isAlive(run.pid) }, "\(run.output)\(run.errors)")
+        return run
+    }
+
+    private static func lines(_ directory: TemporaryDirectory) -> Int {
+        contents(of: directory("metrics")).count { $0 == "\n" }
+    }
+
+    private static func pids(_ directory: TemporaryDirectory) -> [Int: Int32] {
+        let workers = JobDirectory.read(directory("run"))?.workers ?? []
+        return Dictionary(uniqueKeysWithValues: workers.map { ($0.rank, $0.pid) })
+    }
+
+    private static func state(_ rank: Int, _ directory: TemporaryDirectory) -> JobRecord.WorkerState? {
+        JobDirectory.read(directory("run"))?.workers.first { $0.rank == rank }?.state
+    }
+
+    @Test(arguments: [0, 2])
+    func aKilledWorkerCostsNothing(rank: Int) throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 3, in: directory)
+        let pid = try #require(FaultTests.pids(directory)[rank])
+        kill(pid, SIGKILL)
+        #expect(wait { FaultTests.pids(directory)[rank] != pid && FaultTests.state(rank, directory) == .running })
+        let ended = try run.ended()
+        #expect(ended.status == 0 && ended.digest != nil && ended.digest == FaultTests.digest, "\(ended.output)\(ended.errors)")
+        let said = ended.errorLines
+        #expect(said.count == 2, "\(ended.errors)")
+        #expect(said.first?.hasPrefix("lockstep: rank \(rank) (pid \(pid)) was killed by SIGKILL after ") == true)
+        #expect(said.first?.hasSuffix("; 2 workers go on; it is started again (restart 1 of 3)") == true)
+        #expect(said.last?.hasPrefix("lockstep: rank \(rank) is back: generation ") == true)
+        // Every step once, whoever wrote it.
+        let steps = contents(of: directory("metrics")).split(separator: "\n").map { $0.dropFirst(8).prefix { $0 != "," } }
+        #expect(steps == (1...400).map { "\($0)" })
+        #expect(JobDirectory.read(directory("run"))?.status == 0)
+        #expect(!entries(below: directory("run")).contains("job.secret"))
+    }
+
+    @Test func theLastWorkerGoesOnAlone() throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 3, in: directory, ["--max-restarts", "0"])
+        let pids = FaultTests.pids(directory)
+        for rank in 0..<2 { kill(pids[rank]!, SIGKILL) }
+        let ended = try run.ended()
+        #expect(ended.status == 0 && ended.digest == FaultTests.digest, "\(ended.output)\(ended.errors)")
+        #expect(ended.errorLines.count == 2 && ended.errors.contains("; 1 worker goes on without it\n"), "\(ended.errors)")
+    }
+
+    @Test func aFrozenWorkerIsShutOutAndComesAgain() throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 3, in: directory, ["--peer-timeout", "1"])
+        let pid = try #require(FaultTests.pids(directory)[1])
+        kill(pid, SIGSTOP)
+        let ended = try run.ended()
+        #expect(ended.status == 0 && ended.digest == FaultTests.digest, "\(ended.output)\(ended.errors)")
+        #expect(ended.errors.contains("lockstep: rank 1 (pid \(pid)) was frozen and has been killed; 2 workers go on"), "\(ended.errors)")
+        #expect(!isAlive(pid))
+    }
+
+    @Test(arguments: [SIGINT, SIGTERM, SIGUSR1])
+    func aRunThatIsToldToStopDoesSoAfterAStepAndGoesOnLater(signal: Int32) throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 3, in: directory)
+        kill(run.pid, signal)
+        let stopped = try run.ended(within: .seconds(20))
+        #expect(stopped.status == 128 + signal, "\(stopped.output)\(stopped.errors)")
+        #expect(stopped.lines.last?.hasPrefix("stopped after step ") == true, "\(stopped.output)")
+        #expect(stopped.errorLines.count == 1, "\(stopped.errors)")
+        #expect(JobDirectory.read(directory("run"))?.status == 128 + signal)
+        let resumed = try startLockstep(FaultTests.task + ["-n", "2", "--out", directory("run"), "--resume"]).ended()
+        #expect(resumed.status == 0 && resumed.digest == FaultTests.digest, "\(resumed.output)\(resumed.errors)")
+    }
+
+    @Test func aKilledLauncherLeavesACheckpointAndNobodyElse() throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 3, in: directory, ["--checkpoint-every", "20"])
+        #expect(wait { entries(below: directory("run/checkpoints")).contains("step-00000020/manifest.json") })
+        let pids = FaultTests.pids(directory).values
+        kill(run.pid, SIGKILL)
+        #expect(wait(for: .seconds(2)) { !pids.contains(where: isAlive) })
+        try run.end()
+        let scale = try lockstep("scale", "-n", "2", "--out", directory("run"))
+        #expect(scale.status == 1 && scale.errorLines.count == 1 && scale.errors.contains("was killed; start it again with --resume"))
+        let resumed = try startLockstep(FaultTests.task + ["-n", "4", "--out", directory("run"), "--resume"]).ended()
+        #expect(resumed.status == 0 && resumed.digest == FaultTests.digest, "\(resumed.output)\(resumed.errors)")
+    }
+
+    @Test func aSecondRunOnADirectoryIsRefused() throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 2, in: directory, steps: 1_000_000)
+        let second = try startLockstep(FaultTests.task + ["-n", "2", "--out", directory("run"), "--resume"]).ended()
+        #expect(second.status == 1 && second.errorLines.count == 1, "\(second.errors)")
+        #expect(second.errors.contains("another run is at work in \(directory("run")) (pid \(run.pid) on "), "\(second.errors)")
+        kill(run.pid, SIGINT)
+        #expect(try run.end(within: .seconds(20)) == 130)
+    }
+
+    @Test func aJobGrowsAndShrinksWhileItRuns() throws {
+        let directory = try TemporaryDirectory()
+        let run = try FaultTests.training(workers: 2, in: directory, steps: 4000)
+        #expect(contents(of: directory("run/job.secret")).count == 65)
+        var status = stat()
+        #expect(stat(directory("run/job.secret"), &status) == 0 && status.st_mode & 0o777 == 0o600)
+        for size in [4, 1, 3] {
+            let answer = try lockstep("scale", "-n", "\(size)", "--out", directory("run"))
+            #expect(answer.status == 0 && answer.output == "the job is to have \(size) workers\n", "\(answer)")
+            let isThere = wait { contents(of: directory("metrics")).split(separator: "\n").last?.contains("\"world_size\":\(size),") == true }
+            #expect(isThere, "\(size): \(run.errors)")
+        }
+        let shown = try lockstep("status", "--out", directory("run"))
+        #expect(shown.output.contains("running: launcher \(run.pid) on ") && shown.output.contains("rank 3") && shown.output.contains("retired"))
+        let ended = try run.ended(within: .seconds(120))
+        let alone = try startLockstep(Array(FaultTests.task.dropLast()) + ["4000"]).ended(within: .seconds(120))
+        #expect(ended.status == 0 && ended.digest != nil && ended.digest == alone.digest, "\(ended.output)\(ended.errors)")
+        let late = try lockstep("scale", "-n", "2", "--out", directory("run"))
+        #expect(late.status == 1 && late.errors == "lockstep: the job in \(directory("run")) has ended, with status 0\n")
+    }
+
+    @Test func scalingWhatIsNotThere() throws {
+        let directory = try TemporaryDirectory()
+        let none = try lockstep("scale", "-n", "2", "--out", directory("none"))
+        #expect(none.status == 1 && none.errorLines.count == 1 && none.errors.contains("there is no job in \(directory("none"))"))
+        let bad = try lockstep("scale", "-n", "0", "--out", directory("none"))
+        #expect(bad.status == 2 && bad.errorLines.count == 1 && bad.errors.contains("-n is 0, which must be from 1 to 1024"))
+    }
+
+    /// nohup, and shells' background jobs.
+    @Test func aHangUpThatIsIgnoredStaysSo() throws {
+        let directory = try TemporaryDirectory()
+        let script = "trap '' HUP; exec \"$0\" \"$@\""
+        let run = try Started(
+            "/bin/sh", ["-c", script, built("lockstep")] + FaultTests.task + ["-n", "2", "--out", directory("run"), "--metrics", directory("metrics")])
+        try #require(wait { FaultTests.lines(directory) > 2 })
+        // Workers have a session of their own, which no terminal's end reaches.
+        kill(run.pid, SIGHUP)
+        let ended = try run.ended()
+        #expect(ended.status == 0 && ended.digest == FaultTests.digest && ended.errors.isEmpty, "\(ended.errors)")
+    }
+}

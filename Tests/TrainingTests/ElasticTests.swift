@@ -1,0 +1,333 @@
+import Checkpoints
+import Collectives
+import Datasets
+import Glibc
+import Synchronization
+import Tensors
+import TestSupport
+import Testing
+import Training
+
+/// Ranks that die at a chosen place: what is left goes on, to the bits of a run in which nobody dies.
+///
+/// A rank is a thread here, and dies by dropping its ring: its connections close without a word, as a dead process's do.
+@Suite(.serialized) struct ElasticTests {
+    struct Curve: Equatable {
+        var losses: [Double] = []
+        var evaluations: [Evaluation] = []
+        var digest: Digest?
+    }
+
+    typealias Death = (rank: Int, step: Int, point: FaultInjector.Point)
+
+    /// Trains with evaluations and checkpoints on the way, as the built-in tasks do.
+    static func train(
+        _ ring: Ring, faults: FaultInjector? = nil, steps: Int = 12, checkpoints: CheckpointDirectory? = nil,
+        assignment: MicroBatchAssignment = .fixed, shards: Bool = false, observe: (Trainer<Numbers>) throws -> Void = { _ in }
+    ) throws -> Curve {
+        let trainer = try smallTrainer(ring, steps: steps)
+        if shards { trainer.shardOptimizer() }
+        trainer.fallback = { try checkpoints?.latest().checkpoint }
+        trainer.faults = faults
+        trainer.compareEvery = 4
+        trainer.assignment = assignment
+        var curve = Curve()
+        try trainer.enter()
+        while !trainer.isDone {
+            curve.losses.append(try trainer.step().loss)
+            if trainer.committedSteps % 3 == 0 {
+                curve.evaluations.append(
+                    try trainer.evaluate(Numbers(count: 50)) { batch, tape in
+                        let x = tape.input(batch.x, [batch.labels.count, 4])
+                        return Score(loss: Loss(sum: (x * x).sum(), weight: Double(batch.labels.count)), correct: batch.labels[0] == 1 ? 1 : 0)
+                    })
+            }
+            if let checkpoints, trainer.committedSteps % 5 == 0 {
+                try trainer.save(to: checkpoints, recipe: [:], inBackground: trainer.committedSteps % 2 == 0)
+            }
+            try observe(trainer)
+        }
+        try trainer.finishSaving()
+        curve.digest = trainer.weightsDigest
+        return curve
+    }
+
+    /// Runs `program` on every rank of a world in which ranks die, and gives how many did.
+    static func inMortalWorld(of worldSize: Int, _ program: @escaping @Sendable (Ring) throws -> Void) throws -> Int {
+        let deaths = Mutex(0)
+        let coordinator = try LocalCoordinator(worldSize: worldSize)
+        defer { coordinator.stop() }
+        inThreads(worldSize) { rank in
+            do {
+                let ring = try Ring(try coordinator.environment(rank: rank))
+                try program(ring)
+                ring.close()
+            } catch is FaultInjector.Death {
+                deaths.withLock { $0 += 1 }
+            } catch {
+                Issue.record("rank \(rank) of \(worldSize): \(error)")
+            }
+        }
+        return deaths.withLock { $0 }
+    }
+
+    /// Whoever is left has the curve of a world of one.
+    static func expectTheSameBits(
+        _ worldSize: Int, _ deaths: [Death], assignment: MicroBatchAssignment = .fixed, shards: Bool = false,
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
+        let expected = try train(alone())
+        let folder = try TemporaryFolder()
+        let faults = FaultInjector()
+        for death in deaths { faults.failAt(rank: death.rank, step: death.step, death.point) }
+        let survivors = Mutex(0)
+        let directory = CheckpointDirectory(folder.path)
+        let died = try inMortalWorld(of: worldSize) { ring in
+            let curve = try train(ring, faults: faults, checkpoints: directory, assignment: assignment, shards: shards)
+            #expect(curve == expected, "rank \(ring.rank) after \(deaths)", sourceLocation: sourceLocation)
+            survivors.withLock { $0 += 1 }
+        }
+        #expect(survivors.withLock { $0 } == worldSize - died, "\(deaths)", sourceLocation: sourceLocation)
+        let (checkpoint, damaged) = try directory.latest()
+        #expect(damaged.isEmpty && checkpoint?.manifest.step == 10, "\(deaths)", sourceLocation: sourceLocation)
+    }
+
+    /// In every part of a step and of what follows it, whichever rank it is. Seven micro-batches on three ranks: 3 + 2 + 2.
+    @Test(
+        arguments: [
+            .microBatch(0), .microBatch(1), .microBatch(2), .microBatch(4), .microBatch(6), .reduction, .commit, .evaluation(3), .evaluation(9),
+            .evaluation(14), .comparison, .save, .saved,
+        ] as [FaultInjector.Point], [0, 1, 2])
+    func oneDiesAnywhere(point: FaultInjector.Point, rank: Int) throws {
+        let step =
+            switch point {
+            case .evaluation: 6
+            case .comparison: 8
+            case .save, .saved: 5
+            default: 5
+            }
+        // Points that follow a step are visited with the next step's number.
+        let isBetween = if case .evaluation = point { true } else { point == .comparison || point == .save || point == .saved }
+        try ElasticTests.expectTheSameBits(3, [(rank, isBetween ? step + 1 : step, point)])
+    }
+
+    @Test func downToOne() throws {
+        try ElasticTests.expectTheSameBits(5, [(0, 2, .reduction), (1, 3, .microBatch(2)), (2, 3, .commit), (4, 9, .microBatch(6))])
+    }
+
+    @Test func allButOneAtOnce() throws {
+        try ElasticTests.expectTheSameBits(4, [(0, 5, .reduction), (1, 5, .reduction), (2, 5, .commit)])
+    }
+
+    @Test func theFirstStep() throws {
+        try ElasticTests.expectTheSameBits(3, [(0, 1, .microBatch(0)), (2, 1, .reduction)])
+    }
+
+    /// Whichever ranks, steps and points: every seed is a world of its own.
+    @Test(arguments: 0..<60) func anyWorld(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let worldSize = Int.random(in: 2...5, using: &random)
+        let mortal = (0..<worldSize).shuffled(using: &random).dropFirst()
+        let deaths = mortal.prefix(Int.random(in: 1..<worldSize, using: &random)).map { rank -> Death in
+            let points: [FaultInjector.Point] = [
+                .microBatch(.random(in: 0..<7, using: &random)), .reduction, .commit, .evaluation(.random(in: 0..<17, using: &random)),
+                .comparison, .save, .saved, .synchronisation(.random(in: 0..<3, using: &random)),
+            ]
+            return (rank, Int.random(in: 1...12, using: &random), points.randomElement(using: &random)!)
+        }
+        try ElasticTests.expectTheSameBits(worldSize, deaths, assignment: seed % 2 == 0 ? .fixed : .dynamic)
+    }
+
+    /// A rank comes back in the middle of the run, gets the state, and ends with the others' bits: also the first rank, which then is first
+    /// again.
+    @Test(arguments: [0, 1, 2], [false, true]) func aRankReturns(rank: Int, shards: Bool) throws {
+        let steps = 400
+        let expected = try ElasticTests.train(alone(), steps: steps)
+        let faults = FaultInjector()
+        faults.failAt(rank: rank, step: 5, .reduction)
+        let coordinator = try LocalCoordinator(worldSize: 3)
+        defer { coordinator.stop() }
+        let stepsOfReturned = Mutex(0)
+        let ended = Mutex(0)
+        inThreads(4) { number in
+            // The fourth thread is the one that is started for the dead rank.
+            let own = number == 3 ? rank : number
+            do {
+                if number == 3 { while !faults.isUsedUp { usleep(1000) } }
+                let ring = try Ring(try coordinator.environment(rank: own))
+                #expect(ring.isNewcomer == (number == 3))
+                let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: shards) { trainer in
+                    if number == 3 { stepsOfReturned.withLock { $0 += 1 } }
+                    // Time for the newcomer to come.
+                    if stepsOfReturned.withLock({ $0 }) == 0 { usleep(5000) }
+                    #expect(trainer.worldSize == 3 || stepsOfReturned.withLock { $0 } == 0)
+                }
+                #expect(curve.digest == expected.digest)
+                #expect(curve.losses == expected.losses.suffix(curve.losses.count))
+                ring.close()
+                ended.withLock { $0 += 1 }
+            } catch is FaultInjector.Death {
+            } catch {
+                Issue.record("rank \(own): \(error)")
+            }
+        }
+        #expect(stepsOfReturned.withLock { $0 } > 0 && ended.withLock { $0 } == 3)
+    }
+
+    // MARK: Where the optimizer's state is shared out
+
+    /// One rank dies in each part of a step: its part is with its neighbour.
+    @Test(
+        arguments: [.microBatch(3), .reduction, .commit, .decision, .gathering, .evaluation(3), .comparison, .save, .saved] as [FaultInjector.Point],
+        [0, 1, 3])
+    func oneOfFourWithShardsDies(point: FaultInjector.Point, rank: Int) throws {
+        try ElasticTests.expectTheSameBits(4, [(rank, point == .comparison ? 9 : point == .evaluation(3) ? 7 : 6, point)], shards: true)
+    }
+
+    /// One after the other, none of them before what the one before had is with two ranks again.
+    @Test(arguments: 0..<30) func anyWorldWithShards(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        let worldSize = Int.random(in: 2...5, using: &random)
+        let mortal = (0..<worldSize).shuffled(using: &random).dropFirst()
+        var step = 1
+        let deaths = mortal.prefix(Int.random(in: 1..<worldSize, using: &random)).map { rank -> Death in
+            let points: [FaultInjector.Point] = [.microBatch(.random(in: 0..<7, using: &random)), .reduction, .commit, .decision, .gathering]
+            step += Int.random(in: 2...3, using: &random)
+            return (rank, step, points.randomElement(using: &random)!)
+        }
+        try ElasticTests.expectTheSameBits(worldSize, deaths, shards: true)
+    }
+
+    /// Both that have a part die at once: the run goes back to the checkpoint of step 5, says so, and ends with the same bits.
+    @Test(arguments: [FaultInjector.Point.microBatch(6), .reduction, .commit, .decision, .gathering]) func bothThatHaveAPartDie(point: FaultInjector.Point) throws {
+        let expected = try ElasticTests.train(alone())
+        let folder = try TemporaryFolder()
+        let directory = CheckpointDirectory(folder.path)
+        let faults = FaultInjector()
+        for rank in [1, 2] { faults.failAt(rank: rank, step: 8, point == .microBatch(6) ? (rank == 1 ? .microBatch(2) : .microBatch(4)) : point) }
+        let setbacks = Mutex<[Int]>([])
+        let died = try ElasticTests.inMortalWorld(of: 4) { ring in
+            let curve = try ElasticTests.train(ring, faults: faults, checkpoints: directory, shards: true) { trainer in
+                if let step = trainer.takeSetback() { setbacks.withLock { $0.append(step) } }
+            }
+            #expect(curve.digest == expected.digest)
+        }
+        #expect(died == 2)
+        #expect(setbacks.withLock { $0 } == [5, 5])
+    }
+
+    @Test func withoutACheckpointALostPartIsTheEnd() throws {
+        let faults = FaultInjector()
+        for rank in [1, 2] { faults.failAt(rank: rank, step: 8, .reduction) }
+        let told = Mutex(0)
+        _ = try ElasticTests.inMortalWorld(of: 4) { ring in
+            do {
+                _ = try ElasticTests.train(ring, faults: faults, shards: true)
+                Issue.record("rank \(ring.rank) went on")
+            } catch TrainingError.stateLost(step: 7) {
+                told.withLock { $0 += 1 }
+            }
+        }
+        #expect(told.withLock { $0 } == 2)
+    }
+
+    /// 2 / n of the state, but for the division's rest.
+    @Test(arguments: [1, 2, 3, 4, 5, 8]) func whatARankKeeps(worldSize: Int) throws {
+        let expected = try ElasticTests.train(alone()).digest
+        try inWorld(of: worldSize) { ring in
+            let trainer = try smallTrainer(ring)
+            trainer.shardOptimizer()
+            try trainer.run()
+            #expect(trainer.weightsDigest == expected)
+            let whole = trainer.arena.trainedRange.count * 2 * 4
+            #expect(abs(trainer.optimizerStateBytes - whole * min(worldSize, 2) / worldSize) <= 2 * 2 * 4)
+        }
+    }
+
+    /// Stopped and resumed with another number of workers, shared out before or after or both.
+    @Test(arguments: [(3, 4), (4, 1), (1, 3)], [(true, true), (true, false), (false, true)])
+    func resumedWithOrWithoutShards(sizes: (Int, Int), shards: (Bool, Bool)) throws {
+        let expected = try ElasticTests.train(alone()).digest
+        let folder = try TemporaryFolder()
+        let directory = CheckpointDirectory(folder.path)
+        try inWorld(of: sizes.0) { ring in
+            let trainer = try smallTrainer(ring)
+            if shards.0 { trainer.shardOptimizer() }
+            for _ in 0..<7 { _ = try trainer.step() }
+            try trainer.save(to: directory, recipe: [:])
+        }
+        let found = try #require(try directory.latest().checkpoint)
+        try inWorld(of: sizes.1) { ring in
+            let trainer = try smallTrainer(ring)
+            if shards.1 { trainer.shardOptimizer() }
+            try trainer.restore(ring.isFirst ? found : nil)
+            #expect(trainer.committedSteps == 7)
+            try trainer.run()
+            #expect(trainer.weightsDigest == expected)
+        }
+    }
+
+    // MARK: With other models and losses
+
+    /// The representations that went with the dead rank are found again, and everybody's gradients are what they were.
+    @Test(arguments: [FaultInjector.Point.microBatch(0), .microBatch(3), .reduction, .commit]) func aLossOverTheGlobalBatch(point: FaultInjector.Point) throws {
+        let reference = try GlobalLossTests.trainer(alone())
+        try reference.run()
+        let expected = reference.weightsDigest
+        for rank in 0..<3 {
+            let faults = FaultInjector()
+            faults.failAt(rank: rank, step: 4, point)
+            _ = try ElasticTests.inMortalWorld(of: 3) { ring in
+                let trainer = try GlobalLossTests.trainer(ring)
+                trainer.faults = faults
+                try trainer.run()
+                #expect(trainer.weightsDigest == expected)
+            }
+        }
+    }
+
+    @Test(arguments: [FaultInjector.Point.microBatch(1), .reduction, .commit]) func batchNormalisation(point: FaultInjector.Point) throws {
+        let reference = try BatchNormTests.trainer(alone())
+        try reference.run()
+        let expected = reference.weightsDigest
+        let faults = FaultInjector()
+        faults.failAt(rank: 1, step: 4, point)
+        _ = try ElasticTests.inMortalWorld(of: 3) { ring in
+            let trainer = try BatchNormTests.trainer(ring)
+            trainer.faults = faults
+            try trainer.run()
+            #expect(trainer.weightsDigest == expected)
+        }
+    }
+
+    /// A death in a step that is redone on coarser grids.
+    @Test(arguments: [FaultInjector.Point.microBatch(2), .reduction, .commit]) func aStepThatIsRedone(point: FaultInjector.Point) throws {
+        @Sendable func spoil(_ loss: Loss, _ pass: Pass) -> Loss {
+            pass.step == 4 && pass.microBatch == 6 ? Loss(sum: loss.sum * 0x1p40, weight: loss.weight) : loss
+        }
+        let one = try smallTrainer(alone(), spoil: spoil)
+        try one.run()
+        let digest = one.weightsDigest
+        for rank in 0..<3 {
+            let faults = FaultInjector()
+            faults.failAt(rank: rank, step: 5, point)
+            _ = try ElasticTests.inMortalWorld(of: 3) { ring in
+                let trainer = try smallTrainer(ring, spoil: spoil)
+                trainer.faults = faults
+                try trainer.run()
+                #expect(trainer.weightsDigest == digest)
+            }
+        }
+    }
+
+    // MARK: The dynamic schedule
+
+    /// Nobody dies; who computes what depends on the moment, and the bits do not.
+    @Test(arguments: [1, 2, 3, 9]) func aDynamicScheduleGivesTheSameBits(worldSize: Int) throws {
+        let expected = try ElasticTests.train(alone())
+        try inWorld(of: worldSize) { ring in
+            let curve = try ElasticTests.train(ring, assignment: .dynamic)
+            #expect(curve == expected)
+        }
+    }
+}
