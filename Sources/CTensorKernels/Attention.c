@@ -8,15 +8,36 @@ enum { BLOCK = 64 };
 
 INLINE size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-size_t tensor_attention_scratch(const struct tensor_attention *shape, bool backward) {
+/// Floats that blocks of scores take, of which there are three in the backward pass.
+static size_t score_floats(const struct tensor_attention *shape, bool backward) {
     size_t block = smaller(BLOCK, shape->positions) * shape->positions;
-    return backward ? 3 * block : 2 * block;
+    return backward ? 3 * block : block;
 }
 
-/// Turns scores of query row `row` into probabilities: softmax over keys 0 ... row, zero up to `width`. All of the width
-/// is worked on, because a whole block of it is faster than a row's own odd length.
+/// Floats that any product of a block needs for itself.
+static size_t product_floats(const struct tensor_attention *shape) {
+    size_t T = shape->positions, D = shape->head_columns, rows = smaller(BLOCK, T);
+    size_t scores = tensor_gemm_scratch(false, rows, T, D), values = tensor_gemm_scratch(false, rows, D, T);
+    size_t transposed = tensor_gemm_scratch(true, T, D, rows), most = scores > values ? scores : values;
+    return transposed > most ? transposed : most;
+}
+
+size_t tensor_attention_scratch(const struct tensor_attention *shape, bool backward) {
+    return score_floats(shape, backward) + product_floats(shape);
+}
+
+/// Masks what comes after query row `row`: up to the end of a vector of LANES, within which a loop runs fastest, by `filler`; zero after
+/// that. Gives where the zeros begin.
+INLINE size_t mask_row(float *scores, size_t row, size_t width, float filler) {
+    size_t used = smaller((row + LANES) / LANES * LANES, width);
+    for (size_t c = row + 1; c < used; c++) scores[c] = filler;
+    memset(scores + used, 0, (width - used) * sizeof(float));
+    return used;
+}
+
+/// Turns scores of query row `row` into probabilities: softmax over keys 0 ... row, zero up to `width`.
 INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
-    for (size_t c = row + 1; c < width; c++) scores[c] = -INFINITY;
+    width = mask_row(scores, row, width, -INFINITY);
     float lanes[LANES];
     for (int l = 0; l < LANES; l++) lanes[l] = -INFINITY;
     size_t c = 0;
@@ -48,10 +69,10 @@ CLONED static void softmax_block(float *scores, float *log_sum, size_t first, si
 /// Probabilities again, from scores and the rows' logarithms of the sum.
 CLONED static void recompute_block(float *scores, const float *log_sum, size_t first, size_t last, float scale) {
     for (size_t row = first; row < last; row++, scores += last) {
-        for (size_t c = row + 1; c < last; c++) scores[c] = -INFINITY;
+        size_t used = mask_row(scores, row, last, -INFINITY);
         float shift = log_sum[row];
         ELEMENTWISE
-        for (size_t c = 0; c < last; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
+        for (size_t c = 0; c < used; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
     }
 }
 
@@ -68,8 +89,9 @@ CLONED static void softmax_backward_block(float *dp, const float *p, const float
         for (int w = LANES / 2; w; w /= 2)
             for (int l = 0; l < w; l++) lanes[l] += lanes[l + w];
         float delta = lanes[0];
+        size_t used = mask_row(dp, row, last, 0);
         ELEMENTWISE
-        for (c = 0; c < last; c++) dp[c] = scale * p[c] * (dp[c] - delta);
+        for (c = 0; c < used; c++) dp[c] = scale * p[c] * (dp[c] - delta);
     }
 }
 
@@ -88,17 +110,18 @@ static void drop_block(const struct tensor_attention *shape, float *to, const fl
 bool tensor_attention_forward(const struct tensor_attention *shape, float *out, float *log_sum, const float *qkv,
                               float *scratch) {
     size_t T = shape->positions, D = shape->head_columns, C = shape->heads * D;
+    float *space = scratch + score_floats(shape, false);
     for (size_t head = 0; head < shape->samples * shape->heads; head++) {
         size_t sample = head / shape->heads, column = head % shape->heads * D;
         const float *q = qkv + sample * T * 3 * C + column, *k = q + C, *v = k + C;
         float *o = out + sample * T * C + column;
         for (size_t first = 0; first < T; first += BLOCK) {
             size_t last = smaller(first + BLOCK, T), rows = last - first;
-            if (!tensor_gemm(false, true, rows, last, D, 1, q + first * 3 * C, 3 * C, k, 3 * C, 0, scratch, last))
+            if (!tensor_gemm(false, true, rows, last, D, q + first * 3 * C, 3 * C, k, 3 * C, false, scratch, last, space))
                 return false;
             softmax_block(scratch, log_sum + head * T, first, last, shape->scale);
             if (shape->dropout_threshold) drop_block(shape, scratch, scratch, head, first, last);
-            if (!tensor_gemm(false, false, rows, D, last, 1, scratch, last, v, 3 * C, 0, o + first * C, C))
+            if (!tensor_gemm(false, false, rows, D, last, scratch, last, v, 3 * C, false, o + first * C, C, space))
                 return false;
         }
     }
@@ -113,23 +136,23 @@ static bool backward_block(const struct tensor_attention *shape, size_t head, si
     const float *k = q + C, *v = k + C;
     float *dk = dq + C, *dv = dk + C;
     size_t block = smaller(BLOCK, T) * T;
-    float *p = scratch, *dp = scratch + block, *dropped = scratch + 2 * block;
-    float beta = last == T ? 0 : 1;
+    float *p = scratch, *dp = scratch + block, *dropped = scratch + 2 * block, *space = scratch + 3 * block;
+    bool adds = last != T;
     const float *queries = q + first * 3 * C, *douts = dout + first * C;
 
-    if (!tensor_gemm(false, true, rows, last, D, 1, queries, 3 * C, k, 3 * C, 0, p, last)) return false;
+    if (!tensor_gemm(false, true, rows, last, D, queries, 3 * C, k, 3 * C, false, p, last, space)) return false;
     recompute_block(p, log_sum, first, last, shape->scale);
-    if (!tensor_gemm(false, true, rows, last, D, 1, douts, C, v, 3 * C, 0, dp, last)) return false;
+    if (!tensor_gemm(false, true, rows, last, D, douts, C, v, 3 * C, false, dp, last, space)) return false;
     const float *used = p;
     if (shape->dropout_threshold) {
         drop_block(shape, dropped, p, head, first, last);
         drop_block(shape, dp, dp, head, first, last);
         used = dropped;
     }
-    if (!tensor_gemm(true, false, last, D, rows, 1, used, last, douts, C, beta, dv, 3 * C)) return false;
+    if (!tensor_gemm(true, false, last, D, rows, used, last, douts, C, adds, dv, 3 * C, space)) return false;
     softmax_backward_block(dp, p, dout, out, C, D, first, last, shape->scale);
-    if (!tensor_gemm(false, false, rows, D, last, 1, dp, last, k, 3 * C, 0, dq + first * 3 * C, 3 * C)) return false;
-    return tensor_gemm(true, false, last, D, rows, 1, dp, last, queries, 3 * C, beta, dk, 3 * C);
+    if (!tensor_gemm(false, false, rows, D, last, dp, last, k, 3 * C, false, dq + first * 3 * C, 3 * C, space)) return false;
+    return tensor_gemm(true, false, last, D, rows, dp, last, queries, 3 * C, adds, dk, 3 * C, space);
 }
 
 bool tensor_attention_backward(const struct tensor_attention *shape, float *dqkv, const float *dout, const float *qkv,

@@ -25,18 +25,20 @@ public struct BenchLine: Sendable, Equatable {
     private func gigabytesPerSecond(_ microseconds: Double) -> Double { Double(bytes) / microseconds / 1000 }
 }
 
-/// The times of a measurement's rounds in microseconds. A round takes as long as its slowest rank.
+/// What one operation of a measurement takes, in microseconds, as slow as its slowest rank.
 public struct BenchTimes: Sendable, Equatable {
+    /// Over rounds, of each round's mean.
     public var median: Double
     public var least: Double
-    /// 99 of 100 rounds took no longer; the longest of fewer rounds.
+    /// 99 of 100 operations took no longer; the longest of fewer.
     public var percentile99: Double
 
-    package init(_ rounds: [Double]) {
-        precondition(!rounds.isEmpty)
+    package init(rounds: [Double], operations: [Double]) {
+        precondition(!rounds.isEmpty && !operations.isEmpty)
         let sorted = rounds.sorted()
         median = sorted[sorted.count / 2]
         least = sorted[0]
-        percentile99 = sorted[min(sorted.count - 1, sorted.count * 99 / 100)]
+        let single = operations.sorted()
+        percentile99 = single[min(single.count - 1, single.count * 99 / 100)]
     }
 }

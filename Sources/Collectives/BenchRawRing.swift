@@ -103,11 +103,13 @@ final class BenchRawWork {
     private let rank: Int
     private let count: Int
     private let bounds: [Int]
-    private let array: UnsafeMutablePointer<Float>
+    private let arrays: UnsafeMutablePointer<Float>
+    private let stride: Int
+    private let copies: Int
     private let own: BenchPattern
     private let sums: BenchPattern
 
-    init(_ operation: BenchOperation, bytes: Int, raw: BenchRawRing, ring: Ring) {
+    init(_ operation: BenchOperation, bytes: Int, copies: Int, raw: BenchRawRing, ring: Ring) {
         self.raw = raw
         self.operation = operation
         rank = ring.place
@@ -123,15 +125,20 @@ final class BenchRawWork {
         own = BenchPattern(.float32, rank: rank, worldSize: worldSize, limit: .float32)
         sums = BenchPattern(sumOf: .float32, worldSize: worldSize)
         // SAFETY: freed in deinit; written by `prepare`.
-        array = UnsafeMutableRawPointer.allocate(byteCount: max(1, count) * 4, alignment: 4096)
-            .bindMemory(to: Float.self, capacity: max(1, count))
+        self.copies = copies
+        stride = (max(1, count) + 1023) & ~1023
+        arrays = UnsafeMutableRawPointer.allocate(byteCount: copies * stride * 4, alignment: 4096)
+            .bindMemory(to: Float.self, capacity: copies * stride)
     }
 
     deinit {
-        UnsafeMutableRawPointer(array).deallocate()
+        UnsafeMutableRawPointer(arrays).deallocate()
     }
 
-    func prepare() {
+    private func array(_ copy: Int) -> UnsafeMutablePointer<Float> { arrays + copy * stride }
+
+    func prepare(_ copy: Int) {
+        let array = array(copy)
         own.fill(array, 0..<count)
         switch operation {
         case .allReduce, .reduceScatter, .barrier: break
@@ -140,13 +147,13 @@ final class BenchRawWork {
         }
     }
 
-    func perform() throws {
-        try raw.run(array, bounds: bounds, hops: hops)
+    func perform(_ copy: Int) throws {
+        try raw.run(array(copy), bounds: bounds, hops: hops)
     }
 
     /// Elements of this rank's that are wrong: there is no comparison with a baseline that does not do the work.
     func wrongElements() -> Int {
-        sums.differences(array, operation == .reduceScatter ? chunk : 0..<count)
+        (0..<copies).reduce(0) { $0 + sums.differences(array($1), operation == .reduceScatter ? chunk : 0..<count) }
     }
 
     private var chunk: Range<Int> { bounds[rank]..<bounds[rank + 1] }

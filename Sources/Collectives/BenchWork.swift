@@ -1,4 +1,5 @@
-/// One measurement's operation with its memory: made ready, done and checked, as often as wanted.
+/// One measurement's operation with its memory: made ready, done and checked, as often as wanted, in several copies that can be done one
+/// after the other.
 ///
 /// Owns the arrays, page-aligned. Used by the compute thread.
 final class BenchWork {
@@ -8,14 +9,16 @@ final class BenchWork {
     let count: Int
 
     /// What the operation reads and writes; with `exact` the carriers that it reads are in `carriers`.
-    private let array: UnsafeMutableRawPointer
+    private let arrays: UnsafeMutableRawPointer
+    private let arrayBytes: Int
+    private let copies: Int
     private let carriers: UnsafeMutableRawPointer?
     private let own: BenchPattern
     private let ownCarriers: BenchPattern?
     private let sums: BenchPattern
     private static let pageBytes = 4096
 
-    init(_ operation: BenchOperation, _ reduction: BenchReduction, count: Int, ring: Ring) {
+    init(_ operation: BenchOperation, _ reduction: BenchReduction, count: Int, copies: Int, ring: Ring) {
         precondition(reduction.isPossible(operation))
         self.ring = ring
         self.operation = operation
@@ -25,7 +28,9 @@ final class BenchWork {
         own = BenchPattern(element, rank: ring.place, worldSize: ring.worldSize, limit: element)
         sums = BenchPattern(sumOf: element, worldSize: ring.worldSize)
         // SAFETY: freed in deinit, after the last operation has been waited for or the ring has failed; written by `prepare`.
-        array = .allocate(byteCount: max(1, count) * element.bytes, alignment: BenchWork.pageBytes)
+        self.copies = copies
+        arrayBytes = (max(1, count) * element.bytes + BenchWork.pageBytes - 1) & ~(BenchWork.pageBytes - 1)
+        arrays = .allocate(byteCount: copies * arrayBytes, alignment: BenchWork.pageBytes)
         if reduction == .exact {
             ownCarriers = BenchPattern(.float64, rank: ring.place, worldSize: ring.worldSize, limit: element)
             let carriers = UnsafeMutableRawPointer.allocate(byteCount: max(1, count) * 8, alignment: BenchWork.pageBytes)
@@ -38,13 +43,16 @@ final class BenchWork {
     }
 
     deinit {
-        array.deallocate()
+        arrays.deallocate()
         carriers?.deallocate()
     }
 
-    /// Fills the array with what the operation begins with. An all-gather's and a broadcast's contribution is the sums' pattern, and
+    private func array(_ copy: Int) -> UnsafeMutableRawPointer { arrays + copy * arrayBytes }
+
+    /// Fills a copy with what the operation begins with. An all-gather's and a broadcast's contribution is the sums' pattern, and
     /// this rank's own, which is another, stands where it must not stay.
-    func prepare() {
+    func prepare(_ copy: Int) {
+        let array = array(copy)
         own.fill(array, 0..<count)
         switch operation {
         case .allReduce, .reduceScatter, .barrier: break
@@ -54,7 +62,8 @@ final class BenchWork {
     }
 
     /// What is timed.
-    func perform() throws {
+    func perform(_ copy: Int) throws {
+        let array = array(copy)
         switch reduction {
         case .fp32: try perform(array.assumingMemoryBound(to: Float.self))
         case .bf16: try perform(array.assumingMemoryBound(to: BFloat16.self))
@@ -66,17 +75,18 @@ final class BenchWork {
         }
     }
 
-    /// Elements on this rank that are not what the operation must have made of them.
+    /// Elements on this rank, in all copies, that are not what the operation must have made of them.
     func wrongElements() -> Int {
-        switch operation {
-        case .allReduce, .allGather, .broadcast:
-            return sums.differences(array, 0..<count)
-        case .reduceScatter:
-            let chunk = chunk
-            return own.differences(array, 0..<chunk.lowerBound) + sums.differences(array, chunk)
-                + own.differences(array, chunk.upperBound..<count)
-        case .barrier:
-            return 0
+        let chunk = chunk
+        return (0..<copies).reduce(0) { wrong, copy in
+            let array = array(copy)
+            return switch operation {
+            case .allReduce, .allGather, .broadcast: wrong + sums.differences(array, 0..<count)
+            case .reduceScatter:
+                wrong + own.differences(array, 0..<chunk.lowerBound) + sums.differences(array, chunk)
+                    + own.differences(array, chunk.upperBound..<count)
+            case .barrier: wrong
+            }
         }
     }
 

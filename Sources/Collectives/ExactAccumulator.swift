@@ -28,55 +28,41 @@ public final class ExactAccumulator {
     }
 
     public let count: Int
-    public let parts: [Part]
+    public var parts: [Part] { arena.parts }
     /// One grid a part. Changed only between steps, or before a step is redone, when no sum is held.
     public private(set) var grids: [Grid]
     /// The carrier arena, `count` float64.
-    public let carriers: UnsafeMutablePointer<Double>
-    private var holdsSum: [Bool]
+    public var carriers: UnsafeMutablePointer<Double> { arena.memory }
+    private var arena: SumArena<Double>
 
     public init(count: Int, parts: [Part], grids: [Grid]) {
         precondition(parts.count == grids.count)
-        precondition(parts.allSatisfy { $0.offset >= 0 && $0.count >= 0 && $0.offset + $0.count <= count })
         self.count = count
-        self.parts = parts
         self.grids = grids
-        holdsSum = [Bool](repeating: false, count: parts.count)
-        // SAFETY: freed in deinit; every element is initialised here, so the padding between parts is zero for good.
-        carriers = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1) * 8, alignment: 64)
-            .bindMemory(to: Double.self, capacity: max(count, 1))
-        carriers.initialize(repeating: 0, count: count)
-    }
-
-    deinit {
-        UnsafeMutableRawPointer(carriers).deallocate()
+        arena = SumArena(count: count, parts: parts)
     }
 
     /// Forgets all sums and takes new grids: the beginning of a step. Costs nothing per element.
     public func begin(grids: [Grid]) {
         precondition(grids.count == parts.count)
         self.grids = grids
-        for index in holdsSum.indices { holdsSum[index] = false }
+        arena.begin()
     }
 
     /// Adds one micro-batch's gradient of part `index`, `parts[index].count` float32, to the sum. The sum is meaningless after a
     /// verdict other than `.fits`.
     public func accumulate(_ gradient: UnsafePointer<Float>, part index: Int) -> Verdict {
-        let part = parts[index]
+        let (sum, count, holdsSum) = arena.add(part: index)
         let grid = grids[index]
-        let kernel = holdsSum[index] ? lockstep_carrier_accumulate : lockstep_carrier_set
-        holdsSum[index] = true
+        let kernel = holdsSum ? lockstep_carrier_accumulate : lockstep_carrier_set
         // SAFETY: the part lies within the arena (checked in init) and the gradient has its length by contract.
-        let largest = kernel(carriers + part.offset, gradient, part.count, grid.magic)
+        let largest = kernel(sum, gradient, count, grid.magic)
         if largest >= LOCKSTEP_INFINITY_BITS { return .notFinite }
         return grid.fits(magnitudeBits: largest) ? .fits : .misfit
     }
 
     /// Makes every part that got nothing in this step a sum of zero: called before the ring reads a range.
     public func settle(part index: Int) {
-        guard !holdsSum[index] else { return }
-        let part = parts[index]
-        (carriers + part.offset).update(repeating: 0, count: part.count)
-        holdsSum[index] = true
+        arena.settle(part: index)
     }
 }

@@ -65,7 +65,6 @@ package final class ExchangeProtocol<Link: ExchangeLink> {
     private var started: UInt64 = 0
     /// All the program's operations below this have been submitted, here or elsewhere, as far as is known here.
     private var passed: UInt64 = 0
-    private var placesBusy = 0
 
     /// Whether an all-reduce is so short that an exchange is faster than the ring, by measurement on loopback with two cores; see
     /// `gatheredBytes`. An operation on nothing is over at once on the ring.
@@ -104,17 +103,23 @@ package final class ExchangeProtocol<Link: ExchangeLink> {
 
     /// Sends that may be under way at a time.
     package var mostSends: Int { ExchangeProtocol.window * plan.rounds }
-    package var isBusy: Bool { placesBusy > 0 }
 
-    /// Whether a frame of a round is still to come for an exchange under way: its connection is worth looking at.
-    package func awaits(round: Int) -> Bool {
-        places.contains { $0.operation != nil && $0.landed & bit(round) == 0 }
+    /// The round whose frame is needed next: its connection is worth looking at. Nothing moves in the first exchange before it is here.
+    package var awaitedRound: Int? {
+        var first: Place?
+        for place in places where place.operation != nil && place.number < first?.number ?? .max { first = place }
+        return first.flatMap { awaitedRound(of: $0) }
+    }
+
+    private func awaitedRound(of place: Place) -> Int? {
+        let missing = ~place.landed & (bit(plan.rounds) - 1)
+        return missing == 0 ? nil : missing.trailingZeroBitCount
     }
 
     /// Whom this rank waits for in the program's operation `sequence`; nil if that is no exchange under way.
     package func awaitedRank(sequence: UInt64) -> Int? {
         guard let place = places.first(where: { $0.operation != nil && $0.sequence == sequence }) else { return nil }
-        if let round = (0..<plan.rounds).first(where: { place.landed & bit($0) == 0 }) { return plan.origin(round) }
+        if let round = awaitedRound(of: place) { return plan.origin(round) }
         return plan.target(place.nextSend - 1)
     }
 
@@ -215,7 +220,6 @@ package final class ExchangeProtocol<Link: ExchangeLink> {
         places[placeIndex].sequence = sequence
         places[placeIndex].number = started
         started += 1
-        placesBusy += 1
         for round in 0..<plan.rounds where places[placeIndex].taken & bit(round) != 0 {
             try check(arrived[index(placeIndex, round)]!, round: round, against: operation, sequence)
         }
@@ -239,7 +243,6 @@ package final class ExchangeProtocol<Link: ExchangeLink> {
         let sequence = places[placeIndex].sequence
         places[placeIndex] = Place()
         for round in 0..<plan.rounds { arrived[index(placeIndex, round)] = nil }
-        placesBusy -= 1
         link.completed(sequence)
         try startAll()
         for round in 0..<plan.rounds where paused[round] != nil { link.resume(round: round) }

@@ -3,48 +3,35 @@ import CReductionKernels
 /// A worker's usual float32 partial sum of its micro-batches' gradients: what `--reduction fp32` takes instead of
 /// `ExactAccumulator`. Owns its memory, 64-byte aligned; threads as there.
 public final class FloatAccumulator {
-    public let parts: [ExactAccumulator.Part]
+    private var arena: SumArena<Float>
+
+    public var parts: [ExactAccumulator.Part] { arena.parts }
     /// The arena of partial sums.
-    public let sums: UnsafeMutablePointer<Float>
-    private var holdsSum: [Bool]
+    public var sums: UnsafeMutablePointer<Float> { arena.memory }
 
     public init(count: Int, parts: [ExactAccumulator.Part]) {
-        precondition(parts.allSatisfy { $0.offset >= 0 && $0.count >= 0 && $0.offset + $0.count <= count })
-        self.parts = parts
-        holdsSum = [Bool](repeating: false, count: parts.count)
-        // SAFETY: freed in deinit; every element is initialised here, so the padding between parts is zero for good.
-        sums = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1) * 4, alignment: 64)
-            .bindMemory(to: Float.self, capacity: max(count, 1))
-        sums.initialize(repeating: 0, count: count)
-    }
-
-    deinit {
-        UnsafeMutableRawPointer(sums).deallocate()
+        arena = SumArena(count: count, parts: parts)
     }
 
     /// Forgets all sums.
     public func begin() {
-        for index in holdsSum.indices { holdsSum[index] = false }
+        arena.begin()
     }
 
     /// Adds one micro-batch's gradient of a part. False if an element of it is NaN or infinite.
     public func accumulate(_ gradient: UnsafePointer<Float>, part index: Int) -> Bool {
-        let part = parts[index]
+        let (sum, count, holdsSum) = arena.add(part: index)
         // SAFETY: the part lies within the arena (checked in init) and the gradient has its length by contract.
-        if holdsSum[index] {
-            let sum = sums + part.offset
-            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient, part.count)
+        if holdsSum {
+            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient, count)
         } else {
-            (sums + part.offset).update(from: gradient, count: part.count)
-            holdsSum[index] = true
+            sum.update(from: gradient, count: count)
         }
-        return lockstep_largest_magnitude(gradient, part.count) < LOCKSTEP_INFINITY_BITS
+        return lockstep_largest_magnitude(gradient, count) < LOCKSTEP_INFINITY_BITS
     }
 
     /// Makes a part that got nothing in this step a sum of zero.
     public func settle(part index: Int) {
-        guard !holdsSum[index] else { return }
-        (sums + parts[index].offset).update(repeating: 0, count: parts[index].count)
-        holdsSum[index] = true
+        arena.settle(part: index)
     }
 }

@@ -1,7 +1,7 @@
 import Glibc
 
 /// Counts what one rank compares, and puts all ranks' counts together.
-struct RingCheckTally {
+package struct RingCheckTally {
     private let rank: Int
     private let worldSize: Int
     private var operations = 0
@@ -9,13 +9,13 @@ struct RingCheckTally {
     private var wrong = 0
     private var first: (length: Int, index: Int, got: Double, expected: Double)?
 
-    init(rank: Int, worldSize: Int) {
+    package init(rank: Int, worldSize: Int) {
         self.rank = rank
         self.worldSize = worldSize
     }
 
     /// Takes one operation's result.
-    mutating func compare<Element: Equatable>(
+    package mutating func compare<Element: Equatable>(
         _ got: UnsafeMutableBufferPointer<Element>, with number: (Element) -> Double, expected: (Int) -> Element
     ) {
         operations += 1
@@ -29,7 +29,7 @@ struct RingCheckTally {
     }
 
     /// Each rank's figures travel in places of their own.
-    func outcome(_ operation: String, type: String, reduction: String, on ring: Ring) throws -> RingCheck.Outcome {
+    package func outcome(_ operation: String, type: String, reduction: String, on ring: Ring) throws -> RingCheck.Outcome {
         let own: [Double] = [
             Double(elements), Double(wrong), Double(first?.length ?? 0), Double(first?.index ?? 0), first?.got ?? 0,
             first?.expected ?? 0,

@@ -45,21 +45,26 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
         func connection(_ stream: TCPStream, _ rank: Int, isRing: Bool) throws(LoopError) -> FrameConnection {
             FrameConnection(
                 try DataSocket(taking: stream), peer: neighbour(rank), generation: generation,
-                payloadLimit: isRing ? ring.slotBytes : exchange.payloadLimit,
+                payloadLimit: isRing ? ring.payloadLimit : exchange.payloadLimit,
                 inboxBytes: isRing ? RingConnections.ringInboxBytes : RingConnections.partnerInboxBytes,
                 sendsAtOnce: isRing ? ring.mostSends : exchange.mostSends, receiver: self)
         }
-        left = try connection(streams.left, (rank + worldSize - 1) % worldSize, isRing: true)
-        // The right neighbour sends nothing; reading from it is how its end is noticed while nothing is sent to it.
-        right = try connection(streams.right, (rank + 1) % worldSize, isRing: true)
-        for (rank, stream) in streams.partners { partners.append(try connection(stream, rank, isRing: false)) }
+        do throws(LoopError) {
+            left = try connection(streams.left, (rank + worldSize - 1) % worldSize, isRing: true)
+            // The right neighbour sends nothing; reading from it is how its end is noticed while nothing is sent to it.
+            right = try connection(streams.right, (rank + 1) % worldSize, isRing: true)
+            for (rank, stream) in streams.partners { partners.append(try connection(stream, rank, isRing: false)) }
+        } catch {
+            close()
+            throw error
+        }
         let plan = exchange.plan
         func partner(_ rank: Int) -> FrameConnection { partners.first { $0.peer.rank == rank }! }
         targets = (0..<plan.rounds).map { partner(plan.target($0)) }
         origins = (0..<plan.rounds).map { partner(plan.origin($0)) }
     }
 
-    private var all: [FrameConnection] { [left, right] + partners }
+    private var all: [FrameConnection] { [left, right].compactMap { $0 } + partners }
 
     /// Payload bytes that this rank has sent.
     var bytesSent: UInt64 { ring.bytesSent + exchange.bytesSent }
@@ -84,9 +89,7 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     func receive() -> Bool {
         guard !hasEnded else { return true }
         var isAny = false
-        if exchange.isBusy {
-            for round in origins.indices where exchange.awaits(round: round) { isAny = origins[round].receive() || isAny }
-        }
+        if let round = exchange.awaitedRound { isAny = origins[round].receive() }
         if !hasEnded, ring.isBusy { isAny = left.receive() || isAny }
         return isAny
     }

@@ -19,27 +19,16 @@ package protocol RingLink: AnyObject {
 /// one for each slice of the window and each hop of the reduce-scatter, so that what a neighbour may send always has a place, even
 /// if it belongs to an operation that this rank's program has not submitted yet. A sum lands in the caller's result at once.
 ///
-/// No deadlock: take the lowest slice that has not ended on some rank. All ranks have started it, so all its frames have slots; and
-/// no frame of a slice beyond the window can stand before one of them, since its sender must have ended this slice first. A slot
-/// that is still being sent delays reading, and sending does not wait for reading.
+/// No deadlock: take the lowest slice that has not ended on some rank. Every rank that has part in it starts it, since all before it
+/// have ended; its frames then have slots. On a connection no frame stands before them that must wait for them: a rank sends what
+/// belongs to slice g + window only when g has ended there, with all that it had to send for it. A slot that is still being sent
+/// delays reading, and sending does not wait for reading.
 ///
-/// Owns the slots and headers, at most `slotBudgetBytes` and 128 bytes for each send under way, allocated in init and never again.
-/// Confined to the thread that drives the link.
+/// Owns the slots and headers, at most `RingLayout.slotBudgetBytes` and 128 bytes for each send under way, allocated in init and never
+/// again. Confined to the thread that drives the link.
 package final class RingProtocol<Link: RingLink> {
-    package static var window: Int { 8 }
-    package static var slotBudgetBytes: Int { 8 << 20 }
     /// A header and the zeros after it.
-    static var headerStride: Int { 2 * FrameHeader.byteCount }
-    static var largestSegmentBytes: Int { 256 << 10 }
-    static var smallestSegmentBytes: Int { 128 << 10 }
-
-    private struct Active {
-        var operation: CollectiveOperation
-        var plan: RingPlan
-        var sequence: UInt64
-        var firstSlice: UInt64
-        var slicesLeft: Int
-    }
+    private static var headerStride: Int { 2 * FrameHeader.byteCount }
 
     /// One place of the window: a slice under way, or none.
     private struct Place {
@@ -55,27 +44,18 @@ package final class RingProtocol<Link: RingLink> {
     package let rank: Int
     package let worldSize: Int
     package let generation: UInt32
-    package let slotBytes: Int
     /// Payload bytes received and sent since the beginning.
     package private(set) var bytesReceived: UInt64 = 0
     package private(set) var bytesSent: UInt64 = 0
-    /// The ring's own operations that were submitted, and that have ended, in order.
-    private var submitted: UInt64 = 0
-    private var completed: UInt64 = 0
-    /// All the program's operations below this have been submitted, here or elsewhere, as far as is known here.
-    private var passed: UInt64 = 0
 
     private unowned let link: Link
+    private let layout: RingLayout
+    private var queue = RingQueue()
+    private var places = [Place](repeating: Place(), count: RingLayout.window)
     private var slots: SlotPool
-    private let slotCount: Int
     private let headers: UnsafeMutableRawPointer
-    private var places = [Place](repeating: Place(), count: RingProtocol.window)
-    /// A circle of the operations under way, `completed ..< submitted`, at their number modulo its count.
-    private var operations: [Active?] = Array(repeating: nil, count: CollectiveOperation.mostUnderWay)
-    /// Slices of submitted operations, and those of them that have started.
-    private var slicesSubmitted: UInt64 = 0
-    private var slicesStarted: UInt64 = 0
-    private var operationToStart: UInt64 = 0
+    /// All the program's operations below this have been submitted, here or elsewhere, as far as is known here.
+    private var passed: UInt64 = 0
     private var landingHeader: FrameHeader?
     /// The header that waits for its place.
     private var paused: FrameHeader?
@@ -88,13 +68,10 @@ package final class RingProtocol<Link: RingLink> {
         self.worldSize = worldSize
         self.generation = generation
         self.link = link
-        let window = RingProtocol.window
-        slotCount = window * (worldSize - 1)
-        slotBytes = min(
-            RingProtocol.largestSegmentBytes, max(64, RingProtocol.slotBudgetBytes / slotCount & ~63))
-        slots = SlotPool(count: slotCount, bytes: slotBytes)
+        layout = RingLayout(worldSize: worldSize)
+        slots = SlotPool(count: layout.slotCount, bytes: layout.slotBytes)
         // SAFETY: freed in deinit. The link outlives every send, so that nothing is read after that.
-        let headerBytes = window * 2 * (worldSize - 1) * RingProtocol.headerStride
+        let headerBytes = layout.sendCount * RingProtocol.headerStride
         headers = .allocate(byteCount: headerBytes, alignment: 64)
         headers.initializeMemory(as: UInt8.self, repeating: 0, count: headerBytes)
     }
@@ -104,20 +81,18 @@ package final class RingProtocol<Link: RingLink> {
     }
 
     /// Whether operations are under way: silence of the neighbours matters only then.
-    package var isBusy: Bool { completed < submitted }
+    package var isBusy: Bool { queue.isBusy }
     /// Sends that may be under way at a time.
-    package var mostSends: Int { RingProtocol.window * 2 * (worldSize - 1) }
+    package var mostSends: Int { layout.sendCount }
+    /// The longest payload that the neighbour may send.
+    package var payloadLimit: Int { layout.slotBytes }
 
     /// Puts an operation in the queue, as the program's operation `sequence`, and starts what the window allows.
     package func submit(_ operation: CollectiveOperation, sequence: UInt64) throws(CollectiveError) {
-        precondition(submitted - completed < UInt64(operations.count), "more than \(operations.count) operations under way")
         let plan = RingPlan(
-            rank: rank, worldSize: worldSize, count: operation.count, segmentElements: segmentElements(of: operation),
+            rank: rank, worldSize: worldSize, count: operation.count, segmentElements: layout.segmentElements(of: operation),
             pattern: operation.pattern)
-        operations[position(submitted)] = Active(
-            operation: operation, plan: plan, sequence: sequence, firstSlice: slicesSubmitted, slicesLeft: plan.sliceCount)
-        submitted += 1
-        slicesSubmitted += UInt64(plan.sliceCount)
+        queue.append(operation, plan, sequence: sequence)
         passed = sequence + 1
         try startSlices()
         // What has no elements has ended, and its neighbour may think otherwise.
@@ -134,14 +109,14 @@ package final class RingProtocol<Link: RingLink> {
     private func judgeEarly(_ ours: CollectiveOperation) throws(CollectiveError) {
         if let paused { try judge(paused, ours) }
         guard earlyFrames > 0 else { return }
-        for slot in 0..<slotCount where slots.state(slot) == .early || slots.state(slot) == .landing {
+        for slot in 0..<layout.slotCount where slots.state(slot) == .early || slots.state(slot) == .landing {
             try judge(slots.header(slot), ours)
         }
     }
 
     /// Refuses a frame of a slice that this program has not come to, if it has passed that operation all the same.
     private func judge(_ header: FrameHeader, _ ours: CollectiveOperation?) throws(CollectiveError) {
-        guard header.slice >= slicesSubmitted, header.operation < passed else { return }
+        guard header.slice >= queue.slicesSubmitted, header.operation < passed else { return }
         throw .differentKinds(header, from: leftRank, ours, sequence: passed - 1)
     }
 
@@ -150,25 +125,23 @@ package final class RingProtocol<Link: RingLink> {
     /// Says where the payload after `header` belongs, or that it cannot be taken yet.
     package func landing(for header: FrameHeader) throws(CollectiveError) -> Landing {
         let hop = Int(header.hop)
-        guard hop < 2 * (worldSize - 1) else { throw violation("hop \(hop) in a ring of \(worldSize)") }
+        guard hop < layout.hopCount else { throw violation("hop \(hop) in a ring of \(worldSize)") }
         guard header.payloadBytes > 0 else { throw violation("an empty frame") }
         paused = nil
-        if header.slice < slicesStarted {
+        if header.slice < queue.slicesStarted {
             return try landingOfStarted(header, hop: hop)
         }
         // The operation is ahead of this rank's program, or of its window.
-        guard header.slice < slicesStarted + UInt64(RingProtocol.window) else {
-            throw violation("slice \(header.slice), when \(slicesStarted) is the next")
-        }
         try judge(header, nil)
-        guard hop < worldSize - 1 else {
-            // What is gathered has no slot; it waits until this rank has said where it belongs.
+        // What is gathered has no slot; it waits until this rank has said where it belongs. And a neighbour that only sends in its
+        // operations may be ahead by more than the window.
+        guard hop < layout.firstGatherHop, header.slice - queue.slicesStarted < UInt64(RingLayout.window) else {
             paused = header
             return .pause
         }
-        guard Int(header.payloadBytes) <= slotBytes else { throw violation("a segment of \(header.payloadBytes) bytes") }
-        let slot = slotIndex(place: place(of: header.slice), hop: hop)
-        guard !places[place(of: header.slice)].isBusy else {
+        guard Int(header.payloadBytes) <= layout.slotBytes else { throw violation("a segment of \(header.payloadBytes) bytes") }
+        let slot = layout.slot(place: layout.place(of: header.slice), hop: hop)
+        guard !places[layout.place(of: header.slice)].isBusy else {
             paused = header
             return .pause
         }
@@ -182,9 +155,9 @@ package final class RingProtocol<Link: RingLink> {
         landingHeader = nil
         bytesReceived += UInt64(header.payloadBytes)
         let hop = Int(header.hop)
-        let placeIndex = place(of: header.slice)
-        if hop < worldSize - 1, header.slice >= slicesStarted {
-            slots.set(slotIndex(place: placeIndex, hop: hop), .early)
+        let placeIndex = layout.place(of: header.slice)
+        if hop < layout.firstGatherHop, header.slice >= queue.slicesStarted {
+            slots.set(layout.slot(place: placeIndex, hop: hop), .early)
             return
         }
         take(placeIndex, hop: hop)
@@ -193,30 +166,29 @@ package final class RingProtocol<Link: RingLink> {
 
     /// The send with this token has left; its memory is free.
     package func wrote(token: Int) throws(CollectiveError) {
-        let hopCount = 2 * (worldSize - 1)
-        let (placeIndex, hop) = (token / hopCount, token % hopCount)
+        let (placeIndex, hop) = (layout.place(ofToken: token), layout.hop(ofToken: token))
         precondition(places[placeIndex].isBusy && places[placeIndex].writesLeft > 0, "a send that was never made has ended")
         release(placeIndex, hop: hop)
         try finishIfDone(placeIndex)
     }
 
     private func landingOfStarted(_ header: FrameHeader, hop: Int) throws(CollectiveError) -> Landing {
-        let placeIndex = place(of: header.slice)
+        let placeIndex = layout.place(of: header.slice)
         guard places[placeIndex].isBusy, places[placeIndex].slice == header.slice else {
             throw violation("slice \(header.slice), which has ended here")
         }
-        let active = operation(at: places[placeIndex].operation)
+        let active = queue[places[placeIndex].operation]
         try check(header, against: active)
         guard active.plan.hops.contains(hop), hop >= places[placeIndex].nextHop else {
             throw violation("hop \(hop) of slice \(header.slice), out of order")
         }
         places[placeIndex].nextHop = hop + 1
-        let segment = segment(received: hop, of: active, slice: header.slice)
-        let elementBytes = hop < worldSize - 1 ? active.operation.reduction.partialBytes : active.operation.reduction.resultBytes
+        let segment = active.segment(receivedAt: hop, slice: header.slice)
+        let elementBytes = hop < layout.firstGatherHop ? active.operation.reduction.partialBytes : active.operation.reduction.resultBytes
         guard Int(header.payloadBytes) == segment.count * elementBytes else {
             throw violation("\(header.payloadBytes) bytes for \(segment.count) elements of \(elementBytes)")
         }
-        if hop < worldSize - 1 { return try .at(take(slotIndex(place: placeIndex, hop: hop), for: header)) }
+        if hop < layout.firstGatherHop { return try .at(take(layout.slot(place: placeIndex, hop: hop), for: header)) }
         landingHeader = header
         return .at(
             UnsafeMutableRawBufferPointer(
@@ -226,17 +198,17 @@ package final class RingProtocol<Link: RingLink> {
     /// Uses what has landed for a hop of a slice under way: adds and sends on, or ends the sum, or passes the sum on.
     private func take(_ placeIndex: Int, hop: Int) {
         places[placeIndex].receivesLeft -= 1
-        let active = operation(at: places[placeIndex].operation)
+        let active = queue[places[placeIndex].operation]
         let reduction = active.operation.reduction
-        let segment = segment(received: hop, of: active, slice: places[placeIndex].slice)
-        guard hop < worldSize - 1 else {
+        let segment = active.segment(receivedAt: hop, slice: places[placeIndex].slice)
+        guard hop < layout.firstGatherHop else {
             if active.plan.hops.contains(hop + 1) { send(placeIndex, active, hop: hop + 1) }
             return
         }
-        let slot = slotIndex(place: placeIndex, hop: hop)
+        let slot = layout.slot(place: placeIndex, hop: hop)
         let partial = slots.memory(slot)
         let own = active.operation.source + segment.lowerBound * reduction.partialBytes
-        if hop < worldSize - 2 {
+        if hop < layout.firstGatherHop - 1 {
             reduction.add(own, to: partial, count: segment.count)
             slots.set(slot, .inUse)
         } else {
@@ -250,34 +222,28 @@ package final class RingProtocol<Link: RingLink> {
     // MARK: Sending
 
     private func startSlices() throws(CollectiveError) {
-        while slicesStarted < slicesSubmitted, !places[place(of: slicesStarted)].isBusy {
-            let slice = slicesStarted
-            while slice >= operation(at: position(operationToStart)).firstSlice
-                + UInt64(operation(at: position(operationToStart)).plan.sliceCount)
-            {
-                operationToStart += 1
-            }
-            slicesStarted += 1
-            try start(slice)
+        while queue.hasSlicesToStart, !places[layout.place(of: queue.slicesStarted)].isBusy {
+            let (slice, position) = queue.startSlice()
+            try start(slice, ofOperationAt: position)
         }
     }
 
-    private func start(_ slice: UInt64) throws(CollectiveError) {
-        let placeIndex = place(of: slice)
-        let active = operation(at: position(operationToStart))
+    private func start(_ slice: UInt64, ofOperationAt position: Int) throws(CollectiveError) {
+        let placeIndex = layout.place(of: slice)
+        let active = queue[position]
         var expected = 0
-        for hop in active.plan.hops where !segment(received: hop, of: active, slice: slice).isEmpty { expected += 1 }
+        for hop in active.plan.hops where !active.segment(receivedAt: hop, slice: slice).isEmpty { expected += 1 }
         places[placeIndex] = Place(
-            isBusy: true, slice: slice, operation: position(operationToStart), receivesLeft: expected, writesLeft: 0)
+            isBusy: true, slice: slice, operation: position, receivesLeft: expected, writesLeft: 0)
         send(placeIndex, active, hop: active.plan.hops.lowerBound)
-        for hop in 0..<(worldSize - 1) {
-            let slot = slotIndex(place: placeIndex, hop: hop)
+        for hop in 0..<layout.firstGatherHop {
+            let slot = layout.slot(place: placeIndex, hop: hop)
             guard slots.state(slot) == .early || slots.state(slot) == .landing else { continue }
             earlyFrames -= 1
             guard active.plan.hops.contains(hop) else { throw violation("hop \(hop) of slice \(slice), which has none") }
             let header = slots.header(slot)
             try check(header, against: active)
-            guard segment(received: hop, of: active, slice: slice).count * active.operation.reduction.partialBytes
+            guard active.segment(receivedAt: hop, slice: slice).count * active.operation.reduction.partialBytes
                 == Int(header.payloadBytes)
             else { throw violation("a segment of \(header.payloadBytes) bytes at hop \(hop) of slice \(slice)") }
             places[placeIndex].nextHop = hop + 1
@@ -288,10 +254,9 @@ package final class RingProtocol<Link: RingLink> {
     }
 
     /// Sends what this rank sends at a hop, if the segment has elements: from the source, from a slot, or from the result.
-    private func send(_ placeIndex: Int, _ active: Active, hop: Int) {
+    private func send(_ placeIndex: Int, _ active: RingQueue.Entry, hop: Int) {
         let slice = places[placeIndex].slice
-        let segment = active.plan.segment(
-            chunk: active.plan.chunkSent(hop: hop), slice: Int(slice - active.firstSlice))
+        let segment = active.segment(sentAt: hop, slice: slice)
         guard !segment.isEmpty else { return }
         let reduction = active.operation.reduction
         let body: UnsafeRawBufferPointer
@@ -299,15 +264,15 @@ package final class RingProtocol<Link: RingLink> {
             let bytes = reduction.partialBytes
             body = UnsafeRawBufferPointer(
                 start: active.operation.source + segment.lowerBound * bytes, count: segment.count * bytes)
-        } else if hop < worldSize - 1 {
+        } else if hop < layout.firstGatherHop {
             body = UnsafeRawBufferPointer(
-                start: slots.memory(slotIndex(place: placeIndex, hop: hop - 1)), count: segment.count * reduction.partialBytes)
+                start: slots.memory(layout.slot(place: placeIndex, hop: hop - 1)), count: segment.count * reduction.partialBytes)
         } else {
             let bytes = reduction.resultBytes
             body = UnsafeRawBufferPointer(
                 start: active.operation.result + segment.lowerBound * bytes, count: segment.count * bytes)
         }
-        let token = placeIndex * 2 * (worldSize - 1) + hop
+        let token = layout.token(place: placeIndex, hop: hop)
         let memory = headers + token * RingProtocol.headerStride
         let header = FrameHeader(
             generation: generation, operation: active.sequence, slice: slice, hop: UInt16(hop),
@@ -326,8 +291,8 @@ package final class RingProtocol<Link: RingLink> {
     private func release(_ placeIndex: Int, hop: Int) {
         places[placeIndex].writesLeft -= 1
         // What hop h of the reduce-scatter sends on came in at hop h - 1.
-        if hop >= 1, hop < worldSize - 1 {
-            slots.release(slotIndex(place: placeIndex, hop: hop - 1))
+        if hop >= 1, hop < layout.firstGatherHop {
+            slots.release(layout.slot(place: placeIndex, hop: hop - 1))
         }
     }
 
@@ -336,7 +301,7 @@ package final class RingProtocol<Link: RingLink> {
     private func finishIfDone(_ placeIndex: Int) throws(CollectiveError) {
         guard places[placeIndex].isBusy, places[placeIndex].receivesLeft == 0, places[placeIndex].writesLeft == 0 else { return }
         places[placeIndex].isBusy = false
-        operations[places[placeIndex].operation]!.slicesLeft -= 1
+        queue.endSlice(at: places[placeIndex].operation)
         retireOperations()
         try startSlices()
         resumeIfPaused()
@@ -349,20 +314,10 @@ package final class RingProtocol<Link: RingLink> {
     }
 
     private func retireOperations() {
-        while completed < submitted, operation(at: position(completed)).slicesLeft == 0 {
-            let sequence = operation(at: position(completed)).sequence
-            operations[position(completed)] = nil
-            completed += 1
-            operationToStart = max(operationToStart, completed)
-            link.completed(sequence)
-        }
+        while let sequence = queue.takeEnded() { link.completed(sequence) }
     }
 
-    // MARK: Arithmetic
-
-    private func position(_ sequence: UInt64) -> Int { Int(sequence % UInt64(operations.count)) }
-    private func place(of slice: UInt64) -> Int { Int(slice % UInt64(RingProtocol.window)) }
-    private func slotIndex(place: Int, hop: Int) -> Int { place * (worldSize - 1) + hop }
+    // MARK: Checking
 
     /// A place in a slot for the payload of a header.
     private func take(_ slot: Int, for header: FrameHeader) throws(CollectiveError) -> UnsafeMutableRawBufferPointer {
@@ -371,24 +326,7 @@ package final class RingProtocol<Link: RingLink> {
         return UnsafeMutableRawBufferPointer(start: slots.take(slot, for: header), count: Int(header.payloadBytes))
     }
 
-    private func operation(at position: Int) -> Active {
-        guard let active = operations[position] else { preconditionFailure("no operation under way at \(position)") }
-        return active
-    }
-
-    private func segment(received hop: Int, of active: Active, slice: UInt64) -> Range<Int> {
-        active.plan.segment(chunk: active.plan.chunkReceived(hop: hop), slice: Int(slice - active.firstSlice))
-    }
-
-    /// Four segments a chunk keep both directions of both neighbours busy; a slot bounds them, and small ones do not pay.
-    private func segmentElements(of operation: CollectiveOperation) -> Int {
-        let bytes = operation.reduction.partialBytes
-        let largestChunk = RingPlan.largestChunk(of: operation.count, worldSize: worldSize, operation.pattern)
-        let wanted = max(largestChunk * bytes / 4, RingProtocol.smallestSegmentBytes)
-        return max(1, min(wanted, slotBytes) / bytes)
-    }
-
-    private func check(_ header: FrameHeader, against active: Active) throws(CollectiveError) {
+    private func check(_ header: FrameHeader, against active: RingQueue.Entry) throws(CollectiveError) {
         guard active.operation.isMeant(by: header, sequence: active.sequence) else {
             throw .mismatch(header, from: leftRank, active.operation, sequence: active.sequence)
         }

@@ -88,7 +88,7 @@ package final class DataSocket: Handle {
         // The kernel has an error for us, and libuv has stopped looking: the next call on the socket says which.
         if status < 0 { events = 0 }
         if status < 0 || happened & Int32(UV_READABLE.rawValue) != 0 { owner?.mayReceive(self) }
-        if happened & Int32(UV_WRITABLE.rawValue) != 0, !isClosed { owner?.maySend(self) }
+        if status < 0 || happened & Int32(UV_WRITABLE.rawValue) != 0, !isClosed { owner?.maySend(self) }
     }
 
     // MARK: Moving bytes

@@ -11,7 +11,8 @@ struct BenchCommand: ParsableCommand {
 
             Between hosts, on each: RANK=0 WORLD_SIZE=2 MASTER_ADDR=10.0.0.1 MASTER_PORT=29500 LOCKSTEP_SECRET=... lockstep bench
 
-            time: microseconds of the median round, a round being as slow as its slowest rank; min and p99 likewise. algbw = bytes / \
+            time: microseconds of an operation in the median round, a round being as slow as its slowest rank; min likewise; p99 of single \
+            operations. Up to 16K a round is 20 operations one after the other, beyond it is one. algbw = bytes / \
             time; busbw = algbw times 2 (n - 1) / n for all-reduce, (n - 1) / n for reduce-scatter and all-gather, 1 for broadcast: \
             what each link carries. raw: the same hops over plain sockets between the same ranks, adding float32, with no checks; \
             of raw: its time over ours, 1.00 being all that the network gives.
@@ -33,7 +34,7 @@ struct BenchCommand: ParsableCommand {
             """)
     var reduction = BenchReduction.fp32
 
-    @Option(help: "Rounds for each size; unless given 200 up to 256K, 30 up to 4M, 10 beyond.")
+    @Option(help: "Rounds for each size; unless given 100 up to 16K, 200 up to 256K, 30 up to 4M, 10 beyond.")
     var rounds: Int?
 
     @Flag(help: "One JSON object a size instead of the table.")

@@ -71,7 +71,8 @@ struct TaskDefaults: Sendable {
         return Recipe(
             globalBatch: globalBatch, microBatch: microBatch, length: length,
             schedule: Schedule(learningRate: rate, warmupSteps: options.warmupSteps ?? warmupSteps, decay: decay),
-            seed: options.seed, clipNorm: clip > 0 ? clip : nil, reduction: options.reduction)
+            seed: options.seed, clipNorm: clip > 0 ? clip : nil, reduction: options.reduction,
+            precision: options.precision.precision)
     }
 
     func optimizer(_ options: TrainingOptions) throws -> any Optimizer {
@@ -103,6 +104,7 @@ extension Recipe {
             "seed": .string(String(seed)), "global_batch_size": .integer(globalBatch), "micro_batch_size": .integer(microBatch),
             "learning_rate": .double(schedule.learningRate), "warmup_steps": .integer(schedule.warmupSteps), "decay": decay,
             "clip_norm": clipNorm.map { .double($0) } ?? .null, "reduction": .string(reduction.rawValue),
+            "precision": .string(precision.name),
             "optimizer": optimizer.recipe,
         ]
     }

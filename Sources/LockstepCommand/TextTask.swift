@@ -35,6 +35,10 @@ struct TextTask {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
         try requireMemory(forParameters: configuration.parameterCount)
+        try requireMemory(
+            forActivations: configuration.activationCount(
+                samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks),
+            besideParameters: configuration.parameterCount)
         let model = GPT(configuration, recomputesBlocks: recomputesBlocks)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(
@@ -65,6 +69,16 @@ extension GPT.Configuration {
         let width = Double(embedding)
         let inner = feedForward.map(Double.init) ?? 4 * width
         return width * (Double(vocabulary) + Double(context)) + Double(layers) * width * (4 * width + 2 * inner)
+    }
+
+    /// Floats that a training pass keeps for its backward pass, about: for each position, in each block, 8 rows as wide as the model
+    /// (what went through its two normalisations, queries, keys and values, attention's result and both residual sums) and 2 of the
+    /// feed-forward layers; at the end, the logits and their gradient.
+    func activationCount(samples: Int, context: Int, recomputesBlocks: Bool) -> Double {
+        let width = Double(embedding)
+        let block = 8 * width + 2 * (feedForward.map(Double.init) ?? 4 * width)
+        let blocks = recomputesBlocks ? Double(layers) * width + block : Double(layers) * block
+        return Double(samples) * Double(context) * (blocks + 2 * Double(vocabulary) + width)
     }
 
     /// How a checkpoint's recipe keeps it; what is as usual is not mentioned.

@@ -27,15 +27,18 @@ struct TrainDigits: ParsableCommand {
     }
 }
 
-struct TrainMNIST: ParsableCommand {
-    static let defaults = TaskDefaults(
-        length: .epochs(10), globalBatch: 128, microBatch: 32, learningRate: 0.1, optimizer: .sgd, decay: .cosine)
+typealias TrainMNIST = TrainImages<MNISTSource>
+typealias TrainCIFAR10 = TrainImages<CIFAR10Source>
 
-    static let configuration = CommandConfiguration(
-        commandName: "mnist", abstract: "Images in MNIST's IDX files, with or without .gz.",
-        discussion: "Unless given: \(defaults.flags) --model mlp --hidden 512,512")
+/// A task on images that stand in the files of a directory.
+struct TrainImages<Source: ImageSource>: ParsableCommand {
+    static var configuration: CommandConfiguration {
+        CommandConfiguration(
+            commandName: Source.name, abstract: Source.abstract,
+            discussion: "Unless given: \(Source.defaults.flags) --model \(Source.usual.rawValue) \(Source.usualModelFlags)")
+    }
 
-    @Option(help: "Directory with train-images-idx3-ubyte and the other three files.")
+    @Option(help: Source.dataHelp)
     var data: String
 
     @OptionGroup var model: ImageModelOptions
@@ -43,47 +46,61 @@ struct TrainMNIST: ParsableCommand {
 
     func validate() throws {
         try requirePath(data, "--data")
-        try Self.defaults.check(options)
-        try model.check(usual: .mlp, options)
+        try Source.defaults.check(options)
+        try model.check(usual: Source.usual, options)
     }
 
     func run() throws {
         try asTrainer(options) { ring in
-            let mnist = try ring.together("reading the data") { try MNIST(directory: data) }
-            let network = try model.network(mnist.training, usual: .mlp, hidden: [512, 512], dropout: Self.defaults.dropout, options: options)
-            try ImageTask(name: "mnist", training: mnist.training, test: mnist.test, model: network)
-                .run(options, Self.defaults, ring)
+            let images = try ring.together("reading the data") { try Source.images(in: data) }
+            let network = try model.network(
+                images.training, usual: Source.usual, hidden: [512, 512], dropout: Source.defaults.dropout, options: options)
+            try ImageTask(name: Source.name, training: images.training, test: images.test, model: network)
+                .run(options, Source.defaults, ring)
         }
     }
 }
 
-struct TrainCIFAR10: ParsableCommand {
+/// Where a task's images come from, and what is used for flags that are not given.
+protocol ImageSource {
+    /// The task's name.
+    static var name: String { get }
+    static var abstract: String { get }
+    static var dataHelp: ArgumentHelp { get }
+    static var defaults: TaskDefaults { get }
+    static var usual: ImageModelOptions.Kind { get }
+    /// The flags of the usual model that would say the same: for help.
+    static var usualModelFlags: String { get }
+    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages)
+}
+
+enum MNISTSource: ImageSource {
+    static let name = "mnist"
+    static let abstract = "Images in MNIST's IDX files, with or without .gz."
+    static let dataHelp: ArgumentHelp = "Directory with train-images-idx3-ubyte and the other three files."
+    static let defaults = TaskDefaults(
+        length: .epochs(10), globalBatch: 128, microBatch: 32, learningRate: 0.1, optimizer: .sgd, decay: .cosine)
+    static let usual = ImageModelOptions.Kind.mlp
+    static let usualModelFlags = "--hidden 512,512"
+
+    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages) {
+        let mnist = try MNIST(directory: directory)
+        return (mnist.training, mnist.test)
+    }
+}
+
+enum CIFAR10Source: ImageSource {
+    static let name = "cifar10"
+    static let abstract = "CIFAR-10's images, 32x32 in colour, in its binary version."
+    static let dataHelp: ArgumentHelp = "Directory with data_batch_1.bin to data_batch_5.bin and test_batch.bin, or the one above it."
     static let defaults = TaskDefaults(
         length: .epochs(20), globalBatch: 128, microBatch: 64, learningRate: 0.1, optimizer: .sgd, weightDecay: 5e-4,
         warmupSteps: 200, decay: .cosine)
+    static let usual = ImageModelOptions.Kind.resnet
+    static let usualModelFlags = "--blocks 1"
 
-    static let configuration = CommandConfiguration(
-        commandName: "cifar10", abstract: "CIFAR-10's images, 32x32 in colour, in its binary version.",
-        discussion: "Unless given: \(defaults.flags) --model resnet --blocks 1")
-
-    @Option(help: "Directory with data_batch_1.bin to data_batch_5.bin and test_batch.bin, or the one above it.")
-    var data: String
-
-    @OptionGroup var model: ImageModelOptions
-    @OptionGroup var options: TrainingOptions
-
-    func validate() throws {
-        try requirePath(data, "--data")
-        try Self.defaults.check(options)
-        try model.check(usual: .resnet, options)
-    }
-
-    func run() throws {
-        try asTrainer(options) { ring in
-            let cifar = try ring.together("reading the data") { try CIFAR10(directory: data) }
-            let network = try model.network(cifar.training, usual: .resnet, hidden: [512, 512], dropout: Self.defaults.dropout, options: options)
-            try ImageTask(name: "cifar10", training: cifar.training, test: cifar.test, model: network)
-                .run(options, Self.defaults, ring)
-        }
+    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages) {
+        let cifar = try CIFAR10(directory: directory)
+        return (cifar.training, cifar.test)
     }
 }

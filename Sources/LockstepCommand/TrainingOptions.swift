@@ -62,6 +62,9 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: "exact: the same bits for any number of workers; fp32: fewer bytes on the wire.")
     var reduction: Recipe.ReductionMode = .exact
 
+    @Option(help: "fp32, or bf16: matrix products of bfloat16 with float32 sums and weights, on CPUs that have it.")
+    var precision: PrecisionName = .fp32
+
     @Option(parsing: .unconditional, help: "Evaluate every so many steps; also at the end, in any case.")
     var evalEvery: Int?
 
@@ -97,6 +100,13 @@ struct TrainingOptions: ParsableArguments {
     enum OptimizerName: String, ExpressibleByArgument, CaseIterable {
         case sgd
         case adamw
+    }
+
+    enum PrecisionName: String, ExpressibleByArgument, CaseIterable {
+        case fp32
+        case bf16
+
+        var precision: Precision { self == .fp32 ? .float32 : .bfloat16 }
     }
 
     enum DecayName: String, ExpressibleByArgument, CaseIterable {
@@ -154,6 +164,10 @@ struct TrainingOptions: ParsableArguments {
         try finite(betas?.second, "--betas' second rate", below: 1)
         if let decaySteps, let warmupSteps, decaySteps <= warmupSteps {
             throw ValidationError("--decay-steps is \(decaySteps), which must be more than --warmup-steps, which is \(warmupSteps).")
+        }
+        guard precision.precision.isSupported else {
+            throw ValidationError(
+                "--precision bf16 needs a CPU with AVX512_BF16, which this one has not: use fp32, or machines of that kind.")
         }
         if steps != nil, epochs != nil { throw ValidationError("--steps and --epochs exclude each other.") }
         if let globalBatchSize, let microBatchSize, globalBatchSize < microBatchSize {

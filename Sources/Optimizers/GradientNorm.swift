@@ -10,12 +10,26 @@ public enum GradientNorm {
 
     /// Sums of squares of consecutive blocks, the last of which may be shorter.
     public static func blockSums(_ gradients: UnsafeBufferPointer<Float>) -> [Double] {
+        survey(gradients, partEnds: gradients.isEmpty ? [] : [gradients.count]).blockSums
+    }
+
+    /// What a step asks of its gradients, in one pass: `blockSums`, and `largestMagnitude` of each part.
+    ///
+    /// - Parameter partEnds: where the parts end, in order: at multiples of 16, as an arena's parameters with the gaps behind them
+    ///   do, and the last at the end. The largest magnitude of an empty part is 0.
+    public static func survey(
+        _ gradients: UnsafeBufferPointer<Float>, partEnds: [Int]
+    ) -> (blockSums: [Double], largest: [Float]) {
+        precondition(partEnds.last ?? 0 == gradients.count, "the last part ends at \(gradients.count)")
+        precondition(zip([0] + partEnds, partEnds).allSatisfy { $0 <= $1 && $0 % 16 == 0 }, "parts begin at multiples of 16")
+        guard let base = gradients.baseAddress, !gradients.isEmpty else { return ([], []) }
         let count = (gradients.count + blockSize - 1) / blockSize
-        guard let base = gradients.baseAddress else { return [] }
-        return Array(unsafeUninitializedCapacity: count) { sums, initialized in
-            tensor_sums_of_squares(sums.baseAddress, base, gradients.count, blockSize)
+        var largest = [Float](repeating: 0, count: partEnds.count)
+        let sums = [Double](unsafeUninitializedCapacity: count) { sums, initialized in
+            tensor_survey(sums.baseAddress, &largest, base, gradients.count, blockSize, partEnds)
             initialized = count
         }
+        return (sums, largest)
     }
 
     /// The norm of gradients that are still to be multiplied by `scale`, from all blocks' sums in ascending order.

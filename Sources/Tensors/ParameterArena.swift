@@ -75,6 +75,12 @@ public final class ParameterArena {
         }
     }
 
+    /// Where each trained parameter's part of the arena ends, the gap behind it included; in the order of `parameters`.
+    public var trainedPartEnds: [Int] {
+        let trained = parameters.filter { !$0.isStatistic }
+        return trained.dropFirst().map(\.offset) + (trained.isEmpty ? [] : [trainedRange.upperBound])
+    }
+
     func holds(_ parameter: Parameter) -> Bool {
         parameters.indices.contains(parameter.index) && parameters[parameter.index] === parameter
     }

@@ -33,7 +33,7 @@ extension Trainer {
         _ data: Other, score: (_ batch: Other.Batch, _ tape: Tape) throws -> Score
     ) throws -> Evaluation {
         let plan = try StepPlan(count: data.count, globalBatch: data.count, microBatch: min(recipe.microBatch, data.count)).step(0)
-        let tape = Tape(parameters: arena)
+        let tape = Tape(parameters: arena, precision: recipe.precision)
         // What this rank has found, by micro-batch: it stays found when the others' is lost.
         var found: [Int: (weight: Double, loss: Double, correct: Int?)] = [:]
         let totals = try ring.section {

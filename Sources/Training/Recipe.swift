@@ -1,4 +1,5 @@
 import Optimizers
+import Tensors
 
 /// What the resulting bits depend on, besides the model, the data, the build and the CPU: nothing that names workers is here.
 public struct Recipe: Sendable {
@@ -27,10 +28,12 @@ public struct Recipe: Sendable {
     /// The largest global gradient norm that a step is taken with; nil for no limit.
     public var clipNorm: Double?
     public var reduction: ReductionMode
+    /// Of matrix products; the CPU must support it.
+    public var precision: Precision
 
     public init(
         globalBatch: Int, microBatch: Int, length: Length, schedule: Schedule, seed: UInt64 = 1, clipNorm: Double? = nil,
-        reduction: ReductionMode = .exact
+        reduction: ReductionMode = .exact, precision: Precision = .float32
     ) {
         self.seed = seed
         self.globalBatch = globalBatch
@@ -39,5 +42,6 @@ public struct Recipe: Sendable {
         self.schedule = schedule
         self.clipNorm = clipNorm
         self.reduction = reduction
+        self.precision = precision
     }
 }

@@ -95,10 +95,11 @@ public final class Trainer<Data: Dataset> {
     ///
     /// - Parameters:
     ///   - loss: the forward pass and the loss of one micro-batch; must be a function of its arguments and the model only.
-    /// - Throws: `DatasetError` if the batch sizes make no sense for the data.
+    /// - Throws: `DatasetError` if the batch sizes make no sense for the data, `TrainingError` if the CPU lacks the recipe's precision.
     public init(
         model: some Module, data: Data, optimizer: any Optimizer, recipe: Recipe, ring: Ring, loss: @escaping LossFunction
     ) throws {
+        guard recipe.precision.isSupported else { throw TrainingError.precisionUnsupported(name: recipe.precision.name) }
         self.recipe = recipe
         self.data = data
         self.optimizer = optimizer
@@ -113,7 +114,7 @@ public final class Trainer<Data: Dataset> {
             }
         let arena = ParameterArena(model, seed: recipe.seed)
         self.arena = arena
-        tape = Tape(parameters: arena)
+        tape = Tape(parameters: arena, precision: recipe.precision)
         hasState = !ring.isNewcomer
         ring.synchronise = { [weak self] source in try self?.synchronise(from: source) }
     }

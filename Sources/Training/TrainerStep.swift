@@ -133,14 +133,18 @@ extension Trainer {
     /// Finds the gradient's norm before clipping, and the grids of the next step, from the sums that every rank has.
     private func takeGradients(_ control: StepControl) -> Double {
         let gradients = UnsafeBufferPointer(rebasing: arena.gradients[arena.trainedRange])
+        let (blockSums, largest) = GradientNorm.survey(gradients, partEnds: arena.trainedPartEnds)
         if let current = grids {
             grids = zip(current, arena.parameters).map { grid, parameter in
-                let magnitude = GradientNorm.largestMagnitude(
-                    UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                // Statistics stand behind what the survey covers.
+                let magnitude =
+                    parameter.isStatistic
+                    ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                    : largest[parameter.index]
                 return grid.next(largestMagnitudeBits: magnitude.bitPattern)
             }
         }
-        return GradientNorm.norm(blockSums: GradientNorm.blockSums(gradients), scale: 1 / control.weight)
+        return GradientNorm.norm(blockSums: blockSums, scale: 1 / control.weight)
     }
 
     /// The optimizer step, on the whole of the state.

@@ -39,17 +39,20 @@ import Wire
         }
     }
 
-    @Test func manyOperationsUnderWay() throws {
+    /// More of them than may be under way, short ones that are exchanges, long ones on the ring, and both in turns.
+    @Test(arguments: [([50], 1500), ([20_000], 150), ([7, 20_000, 1, 0], 1200)])
+    func manyOperationsUnderWay(counts: [Int], operations: Int) throws {
         try inWorld(of: 4) { ring in
-            let count = 50
-            let operations = 1500
-            let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: count * operations)
+            let ranges = (0..<operations).reduce(into: [Range<Int>]()) { ranges, number in
+                let start = ranges.last?.upperBound ?? 0
+                ranges.append(start..<(start + counts[number % counts.count]))
+            }
+            let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: ranges.last!.upperBound)
             defer { memory.deallocate() }
             for index in memory.indices { memory[index] = Float(index % 100 + ring.rank) }
             var last: Ring.Ticket?
-            for number in 0..<operations {
-                let part = UnsafeBufferPointer(rebasing: memory[(number * count)..<((number + 1) * count)])
-                last = try ring.startAllReduce(part, into: memory.baseAddress! + number * count)
+            for range in ranges {
+                last = try ring.startAllReduce(UnsafeBufferPointer(rebasing: memory[range]), into: memory.baseAddress! + range.lowerBound)
             }
             try ring.wait(for: last!)
             for index in memory.indices where memory[index] != Float(4 * (index % 100) + 6) {
@@ -59,7 +62,25 @@ import Wire
         }
     }
 
-    @Test func aWorkerThatGoesIsNamedByAll() throws {
+    /// Operations in which some ranks only send: those may be far ahead of the others, which must bear it.
+    @Test func whoOnlySendsMayBeFarAhead() throws {
+        try inWorld(of: 3) { ring in
+            for round in 0..<100 {
+                if ring.rank == 2, round % 10 == 0 { usleep(2000) }
+                var value = [Int32(ring.rank + round)]
+                try value.withUnsafeMutableBufferPointer { try ring.reduceScatter($0) }
+                if ring.rank == 0 { #expect(value[0] == Int32(3 * round + 3)) }
+            }
+            for round in 0..<100 {
+                if ring.rank == 2, round % 10 == 0 { usleep(2000) }
+                var value = [Int32(ring.rank == 0 ? round : -1)]
+                try value.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: 0) }
+                #expect(value[0] == Int32(round))
+            }
+        }
+    }
+
+    @Test(arguments: [1000, 300_000]) func aWorkerThatGoesIsNamedByAll(count: Int) throws {
         let coordinator = try LocalCoordinator(worldSize: 3)
         defer { coordinator.stop() }
         let named = Mutex<[Int]>([])
@@ -67,7 +88,7 @@ import Wire
         inThreads(3) { rank in
             do {
                 var ring: Ring? = try Ring(coordinator.environment(rank: rank))
-                var values = [Float](repeating: 1, count: 1000)
+                var values = [Float](repeating: 1, count: count)
                 try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) }
                 haveFirstSum.add(1, ordering: .releasing)
                 if rank == 1 {

@@ -41,6 +41,13 @@ struct SmallMNIST {
         #expect(run.status == 0 && run.digest != nil, "\(run.errors)")
     }
 
+    @Test func aPrecisionThatTheCPULacks() throws {
+        guard !contents(of: "/proc/cpuinfo").contains("avx512_bf16") else { return }
+        let refused = try lockstep("train", "digits", "--precision", "bf16", "-n", "2")
+        #expect(refused.status != 0 && refused.output.isEmpty)
+        #expect(refused.errors.contains("--precision bf16 needs a CPU with AVX512_BF16"), "\(refused.errors)")
+    }
+
     /// What is done to one file, and what is said about it.
     @Test(arguments: [
         ("missing", 0, ["train-images-idx3-ubyte"]), ("empty", 1, ["train-labels-idx1-ubyte", "cut short"]),

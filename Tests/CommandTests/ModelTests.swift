@@ -15,6 +15,28 @@ import Testing
         }
     }
 
+    @Test func activationsMayBeComputedAgain() throws {
+        let directory = try TemporaryDirectory()
+        try write(Array(String(repeating: "to be or not to be, that is the question. ", count: 20).utf8), to: directory("text"))
+        let flags = [
+            "train", "text", "--data", directory("text"), "--layers", "3", "--embedding", "8", "--heads", "2", "--context", "16",
+            "--micro-batch-size", "3", "--dropout", "0.2", "--steps", "5",
+        ]
+        let kept = try startLockstep(flags).ended()
+        #expect(kept.status == 0 && kept.digest != nil, "\(kept.errors)")
+        #expect(try startLockstep(flags + ["--checkpoint-activations", "-n", "2"]).ended().digest == kept.digest)
+    }
+
+    @Test func whatDoesNotFitIsRefused() throws {
+        let directory = try TemporaryDirectory()
+        try write([UInt8](repeating: 1, count: 1 << 21), to: directory("train.bin"))
+        let flags = [
+            "train", "text", "--data", directory("train.bin"), "--layers", "200", "--embedding", "64", "--context", "1000",
+            "--micro-batch-size", "800",
+        ]
+        expectOneLine(try startLockstep(flags).ended(), ["activations", "GB", "--checkpoint-activations"])
+    }
+
     @Test func anEmptyCIFAR() throws {
         let directory = try TemporaryDirectory()
         expectOneLine(try lockstep("train", "cifar10", "--data", directory.path), [directory.path, "data_batch_1.bin"])

@@ -20,6 +20,22 @@ import Testing
         #expect(sums(x) == sums(Array(x[..<8192])) + sums(Array(x[8192..<12_288])) + sums(Array(x[12_288...])))
     }
 
+    /// One pass gives what two would, wherever parts end: within blocks, at their ends, beyond several, one after the other.
+    @Test(arguments: [[5], [16, 16, 40], [4096, 4112, 20_000], [16, 8192, 8193], [4096, 4096], [12_288, 30_001], [0, 16, 16]])
+    func aSurveyIsBothInOnePass(ends: [Int]) {
+        let x = (0..<ends[ends.count - 1]).map { Float(($0 * 7919) % 10_007) / 3000 - 1.5 }
+        let survey = x.withUnsafeBufferPointer { GradientNorm.survey($0, partEnds: ends) }
+        #expect(survey.largest == zip([0] + ends, ends).map { largest(Array(x[$0..<$1])) })
+        #expect(survey.blockSums == sums(x))
+        let spoilt = zip([0] + ends, ends).enumerated().filter { $1.0 < $1.1 }.map { part, places in
+            var y = x
+            y[places.1 - 1] = .nan
+            let seen = y.withUnsafeBufferPointer { GradientNorm.survey($0, partEnds: ends) }.largest
+            return seen.indices.allSatisfy { seen[$0].isNaN == ($0 == part) }
+        }
+        #expect(spoilt.allSatisfy { $0 })
+    }
+
     @Test func normAndClipping() {
         #expect(GradientNorm.norm(blockSums: [9, 16]) == 5)
         #expect(GradientNorm.norm(blockSums: [9, 16], scale: 0.5) == 2.5)

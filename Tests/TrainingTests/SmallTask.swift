@@ -32,13 +32,13 @@ struct SmallNet: Module {
 /// A trainer of the above; `loss` may be made to misbehave.
 func smallTrainer(
     _ ring: Ring, steps: Int = 12, globalBatch: Int = 20, microBatch: Int = 3, reduction: Recipe.ReductionMode = .exact,
-    rate: Double = 0.05, spoil: @escaping @Sendable (_ loss: Loss, _ pass: Pass) -> Loss = { loss, _ in loss }
+    rate: Double = 0.05, precision: Precision = .float32, spoil: @escaping @Sendable (_ loss: Loss, _ pass: Pass) -> Loss = { loss, _ in loss }
 ) throws -> Trainer<Numbers> {
     let model = SmallNet()
     let recipe = Recipe(
         globalBatch: globalBatch, microBatch: microBatch, length: .steps(steps),
         schedule: Schedule(learningRate: rate, warmupSteps: 2, decay: .cosine(endStep: 12, minimum: 0.001)), clipNorm: 1,
-        reduction: reduction)
+        reduction: reduction, precision: precision)
     return try Trainer(
         model: model, data: Numbers(), optimizer: AdamW(weightDecay: 0.01), recipe: recipe, ring: ring
     ) { batch, tape in

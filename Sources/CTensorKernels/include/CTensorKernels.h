@@ -15,23 +15,46 @@
 
 // MARK: Matrix product (MatrixProduct.c)
 
-/// c = alpha * op(a) op(b) + beta * c, where op(a) is m x k, op(b) is k x n and c is m x n, all row-major with the
-/// given row strides in elements. Returns false when oneDNN refuses (out of memory).
-bool tensor_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, float alpha, const float *a,
-                 size_t stride_a, const float *b, size_t stride_b, float beta, float *c, size_t stride_c);
+/// c = op(a) op(b), or c += op(a) op(b), where op(a) is m x k, op(b) is k x n and c is m x n, all row-major with the given row strides
+/// in elements. `scratch`, 64-byte aligned, holds as many floats as `tensor_gemm_scratch` says. Returns false when oneDNN refuses
+/// (out of memory).
+bool tensor_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, size_t stride_a,
+                 const float *b, size_t stride_b, bool accumulate, float *c, size_t stride_c, float *scratch);
+/// No more for smaller m, n or k.
+size_t tensor_gemm_scratch(bool transpose_a, size_t m, size_t n, size_t k);
 
-/// c = a^T b, or c += a^T b, all contiguous: a is (k, m), b (k, n), c (m, n). The shape of a weight's gradient, in which k
-/// is long. `scratch` holds as many floats as `tensor_gemm_transposed_scratch` says.
-bool tensor_gemm_transposed(size_t m, size_t n, size_t k, const float *a, const float *b, bool accumulate, float *c,
-                            float *scratch);
-size_t tensor_gemm_transposed_scratch(size_t m, size_t n, size_t k);
-
-/// Sets the number of threads that matrix products of the calling thread may use. Returns false when the OpenMP
+/// Sets the number of threads that matrix products of the calling thread may use, before the first of them. Returns false when the OpenMP
 /// runtime that oneDNN uses cannot be found; its OMP_NUM_THREADS then decides.
 bool tensor_set_threads(int threads);
 
 /// oneDNN's version as major * 10000 + minor * 100 + patch.
 int tensor_onednn_version(void);
+
+// MARK: bfloat16 (BFloat16.c)
+
+/// Whether the CPU multiplies bfloat16 by itself: AVX512_BF16.
+bool tensor_has_bfloat16(void);
+/// y = x as bfloat16, the upper half of a float's bits, to nearest and ties to even.
+void tensor_round_bfloat16(uint16_t *y, const float *x, size_t n);
+/// y = x rounded to bfloat16, as float32. y may be x.
+void tensor_round_through_bfloat16(float *y, const float *x, size_t n);
+
+/// c = op(a) op(b), or c += op(a) op(b), all contiguous, all sizes at least 1: op(a) is m x k, op(b) k x n, c m x n. Factors are
+/// bfloat16 or float32, sums and c float32.
+struct tensor_product_shape {
+    size_t m, n, k;
+    bool transpose_a, transpose_b, accumulate, is_bfloat16;
+};
+
+/// oneDNN's primitive for one shape, made once and used often, on one thread at a time.
+struct tensor_product;
+
+/// Null when oneDNN refuses: bfloat16 needs a CPU that has it.
+struct tensor_product *tensor_product_create(const struct tensor_product_shape *shape);
+void tensor_product_free(struct tensor_product *plan);
+/// Floats of scratch memory, 64-byte aligned, that a run needs.
+size_t tensor_product_scratch(const struct tensor_product *plan);
+bool tensor_product_run(const struct tensor_product *plan, float *c, const void *a, const void *b, float *scratch);
 
 // MARK: Elementwise (Elementwise.c)
 
@@ -230,8 +253,10 @@ void tensor_adamw(float *values, const float *gradients, float *first, float *se
 
 // MARK: Reductions over arenas (Reductions.c)
 
-/// sums[k] = sum of squares of block k of x (`block` elements each, the last may be shorter), in double.
-void tensor_sums_of_squares(double *sums, const float *x, size_t n, size_t block);
+/// sums[k] = sum of squares of block k of x (`block` elements each, the last may be shorter), in double; largest[p] = the largest |x[i]|
+/// of part p, which ends at ends[p], NaN if any element is NaN. The last part ends at n, the others at multiples of 16, and so
+/// do blocks. What stands in `largest` for empty parts behind the last element is left there.
+void tensor_survey(double *sums, float *largest, const float *x, size_t n, size_t block, const size_t *ends);
 /// The largest |x[i]|; NaN if any element is NaN; 0 when n is 0.
 float tensor_max_magnitude(const float *x, size_t n);
 

@@ -46,19 +46,14 @@ extension Tensor {
 }
 
 extension Tape {
-    /// c = op(a) op(b), or c += op(a) op(b): op(a) is m x k, op(b) k x n, c m x n, all contiguous.
-    func multiply(
+    /// `multiply` in float32.
+    func multiplyFloats(
         _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, into c: UnsafeMutablePointer<Float>,
         _ m: Int, _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false, accumulate: Bool = false
     ) {
-        let done: Bool
-        if transposeA && !transposeB {
-            let scratch = allocate(tensor_gemm_transposed_scratch(m, n, k))
-            done = tensor_gemm_transposed(m, n, k, a, b, accumulate, c, scratch.floats)
-        } else {
-            done = tensor_gemm(
-                transposeA, transposeB, m, n, k, 1, a, transposeA ? m : k, b, transposeB ? k : n, accumulate ? 1 : 0, c, n)
-        }
+        let scratch = allocate(tensor_gemm_scratch(transposeA, m, n, k))
+        let done = tensor_gemm(
+            transposeA, transposeB, m, n, k, a, transposeA ? m : k, b, transposeB ? k : n, accumulate, c, n, scratch.floats)
         guard done else { fatalError("oneDNN refused a matrix product of \(m) x \(k) and \(k) x \(n): out of memory?") }
     }
 }
