@@ -83,6 +83,7 @@ final class ControlPlane: @unchecked Sendable {
         var configuration = Coordinator.Configuration(worldSize: environment.worldSize)
         configuration.joinTimeLimit = joinLimit(environment.timeout)
         configuration.peerTimeout = environment.peerTimeout
+        configuration.timeout = environment.timeout
         do throws(LoopError) {
             return try Coordinator(
                 loop: loop, host: address.host, port: address.port, secret: address.secret, configuration: configuration,

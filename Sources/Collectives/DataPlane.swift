@@ -293,11 +293,13 @@ final class DataPlane: @unchecked Sendable {
         }
     }
 
-    /// Where somebody is waited for in vain, the coordinator, who hears it of all, says whose fault it is; it is heard before a neighbour
-    /// is blamed.
+    /// In a section the ring is formed anew at once, and who does not come to it is at fault. Elsewhere, where somebody is waited for in
+    /// vain, the coordinator, who hears it of all, says whose fault it is; it is heard before a neighbour is blamed.
     private func connectionFailed(_ failure: CollectiveError) {
         let error = named(failure)
-        guard case .noProgress(_, let waitingFor, _, _, _, let limit) = error else { return fail(error) }
+        guard case .noProgress(_, let waitingFor, _, _, _, let limit) = error, !shared.withLock({ $0.isInSection }) else {
+            return fail(error)
+        }
         stalled(waitingFor, limit)
         guard let timer = try? Timer(loop: loop, fired: { [weak self] in self?.fail(error) }) else { return fail(error) }
         verdictTimer = timer

@@ -45,7 +45,9 @@ public final class Ring {
 
     /// What the last section gave: a worker that is behind, or comes, gets it from one that is not.
     var keptValues: [Double] = []
-    var isInSection = false
+    var isInSection = false {
+        didSet { if oldValue != isInSection { shared.withLock { $0.isInSection = isInSection } } }
+    }
     var recovery = Recovery()
     var localClaims = (generation: 0, section: -1, next: 0)
     var hasAskedForClaim = false

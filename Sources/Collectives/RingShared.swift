@@ -37,6 +37,9 @@ struct RingShared {
 
     // MARK: Membership
 
+    /// The compute thread is in a section: what fails is mended.
+    var isInSection = false
+
     /// This host's address on the way to the coordinator, once that is reached.
     var localHost: String?
     /// What was heard from the coordinator.

@@ -13,6 +13,8 @@ package final class Coordinator {
         package var joinTimeLimit = Duration.seconds(120)
         /// A worker of which nothing was heard for so long is frozen, and is sent away.
         package var peerTimeout = Duration.seconds(5)
+        /// A worker that lives and does not come to the next ring for so long is stuck, and is sent away.
+        package var timeout = Duration.seconds(300)
         /// With fewer workers than these the run waits for more...
         package var minWorkers = 1
         /// ... for so long; then it is to checkpoint and stop.

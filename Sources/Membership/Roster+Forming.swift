@@ -41,6 +41,7 @@ extension Roster {
     mutating func interruptOthers(_ cause: String) {
         for entry in sorted(where: { $0.standing == .running(isInterrupted: false) }) {
             entries[entry.member.rank]!.standing = .running(isInterrupted: true)
+            formingSince = formingSince ?? now
             actions.append(.send(.interrupt(cause: cause), to: entry.connection))
         }
     }
@@ -113,6 +114,7 @@ extension Roster {
         hasWished = false
         stalls = [:]
         stallDeadline = nil
+        formingSince = nil
         ledger = ClaimLedger()
         let members = next.map(\.member)
         for entry in next {

@@ -13,11 +13,12 @@ extension Roster {
 
     /// When `tick` is to come.
     package var nextDeadline: Duration {
-        var deadline = nextPing
-        if isGathering { deadline = min(deadline, configuration.joinTimeLimit) }
-        if let stallDeadline { deadline = min(deadline, stallDeadline) }
-        if let waitingSince { deadline = min(deadline, waitingSince + configuration.rejoinTimeout) }
-        return deadline
+        let deadlines = [
+            isGathering ? configuration.joinTimeLimit : nil, stallDeadline, waitingSince.map { $0 + configuration.rejoinTimeout },
+            formingSince.map { $0 + configuration.timeout },
+        ]
+        // What is past has been judged, and nothing came of it.
+        return deadlines.reduce(nextPing) { soonest, other in other.map { $0 > now ? min(soonest, $0) : soonest } ?? soonest }
     }
 
     /// A coordinator that was frozen itself has heard nobody: that is not their silence.
@@ -28,6 +29,7 @@ extension Roster {
     }
 
     mutating func judgeTime() {
+        guard !isOver else { return }
         if isGathering, now >= configuration.joinTimeLimit { giveUpGathering() }
         if now >= nextPing {
             nextPing = now + configuration.peerTimeout / Roster.pingsInTime
@@ -36,6 +38,7 @@ extension Roster {
         }
         if let deadline = stallDeadline, now >= deadline { judgeStall() }
         if waitingSince != nil { formIfComplete() }
+        if let since = formingSince, now - since >= configuration.timeout { fenceTheMissing() }
     }
 
     private mutating func giveUpGathering() {
@@ -50,6 +53,14 @@ extension Roster {
     private mutating func fenceTheSilent() {
         for entry in sorted(where: { $0.standing != .left && now - $0.lastWord >= configuration.peerTimeout }) {
             fence(entry, "frozen: no word of it for \((now - entry.lastWord).secondsText)")
+        }
+    }
+
+    /// They live, but do not come to the next ring, for which others wait.
+    private mutating func fenceTheMissing() {
+        formingSince = nil
+        for entry in sorted(where: { if case .running = $0.standing { true } else { false } }) {
+            fence(entry, "stuck: it has not come to the next ring within \(configuration.timeout.secondsText)")
         }
     }
 

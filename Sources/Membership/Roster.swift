@@ -86,6 +86,8 @@ package struct Roster: ~Copyable {
     var firstLoss: String?
     var hasWished = false
     var waitingSince: Duration?
+    /// Since when members are to come to the next ring.
+    var formingSince: Duration?
     var stopOrder: String?
     /// Failures in a row of the same two members to connect: the lower rank first.
     var complaints: [[UInt32]: (count: Int, generation: UInt32)] = [:]
@@ -120,8 +122,9 @@ package struct Roster: ~Copyable {
         case .processEnded(let rank, let willReturn): processEnded(rank, willReturn: willReturn)
         case .scale(let workers): scale(to: workers)
         case .refusedStranger(let text): lastRefused = text
-        case .tick: judgeTime()
+        case .tick: break
         }
+        judgeTime()
         defer { actions = [] }
         return actions
     }
@@ -186,7 +189,8 @@ package struct Roster: ~Copyable {
             if let firstLoss { return dismiss(rank, because: firstLoss) }
             entries[rank]!.standing = .joined(isOpen: join.isOpen, isBoundary: join.isBoundary)
             entries[rank]!.member = join.member
-            if !join.isBoundary { interruptOthers("rank \(rank) lost a connection") }
+            formingSince = formingSince ?? now
+            if !join.isBoundary { interruptOthers("rank \(rank)'s ring is broken") }
             formIfComplete()
         case .preparing where join.member.rank == rank:
             entries[rank]!.standing = .ready
@@ -265,6 +269,7 @@ package struct Roster: ~Copyable {
         if !configuration.isElastic { firstLoss = "rank \(rank) was lost: \(cause)" }
         for other in sorted(where: { if case .running = $0.standing { true } else { false } }) {
             entries[other.member.rank]!.standing = .running(isInterrupted: true)
+            formingSince = formingSince ?? now
             actions.append(.send(.lost(rank: rank, cause: cause), to: other.connection))
         }
         endOrForm()

@@ -30,7 +30,7 @@ import Wire
     /// A connection between two that live has broken: the coordinator knows of no loss, and all form anew.
     @Test func whoeverComesBackWithoutALossInterruptsTheOthers() throws {
         var table = Table.formed(3)
-        let cause = ControlMessage.interrupt(cause: "rank 2 lost a connection")
+        let cause = ControlMessage.interrupt(cause: "rank 2's ring is broken")
         #expect(table.join(2, generation: 1) == [.send(cause, to: 10), .send(cause, to: 11)])
         #expect(table.join(0, generation: 1) == [])
         #expect(try #require(table.join(1, generation: 1).ring) == (2, [0, 1, 2], nil, [10, 11, 12]))
@@ -107,6 +107,22 @@ import Wire
         #expect(table.join(0, generation: 1).ring?.ranks == [0])
         table.now = .seconds(100)
         #expect(table.receive(.tick).refusals.isEmpty)
+    }
+
+    /// One that lives and does not come is stuck.
+    @Test func whoDoesNotComeToTheNextRingIsSentAway() throws {
+        var table = Table.formed(3) {
+            $0.timeout = .seconds(3)
+            $0.peerTimeout = .seconds(60)
+        }
+        table.now = .seconds(10)
+        _ = table.receive(.closed(12, cause: "died"))
+        _ = table.join(0, generation: 1)
+        #expect(table.roster.nextDeadline == .seconds(13))
+        table.now = .seconds(13)
+        let actions = table.receive(.tick)
+        #expect(actions.events.first == .fenced(rank: 1) && actions.ring?.ranks == [0])
+        #expect(table.roster.nextDeadline > .seconds(13))
     }
 
     @Test func tooFewWait() throws {

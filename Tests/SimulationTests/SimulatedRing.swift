@@ -115,7 +115,7 @@ final class SimulatedRing: RingLink {
 
     func receive(_ head: [UInt8], _ body: [UInt8]) throws {
         let header = try head.withUnsafeBytes {
-            try FrameHeader(decoding: $0.baseAddress!, generation: generation, payloadLimit: ring.slotBytes)
+            try FrameHeader(decoding: $0.baseAddress!, generation: generation, payloadLimit: ring.payloadLimit)
         }
         try take(header, body)
     }

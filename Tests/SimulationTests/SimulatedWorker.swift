@@ -376,20 +376,16 @@ final class SimulatedWorker: CustomStringConvertible {
         try operationMayHaveEnded()
     }
 
-    /// Whoever waits for the whole time-out says so, and gives up a little later.
+    /// Whoever waits for the whole time-out gives the ring up.
     private func watch(_ ring: SimulatedRing, bytes: UInt64) {
         let (epoch, phase, progress) = (epoch, phase, recovery.progress)
         later(Simulation.timeout) { [unowned self] in
             guard self.epoch == epoch, self.phase == phase, recovery.progress == progress else { return }
             if ring.bytesMoved != bytes { return watch(ring, bytes: ring.bytesMoved) }
             let left = members[(place + worldSize - 1) % worldSize]
-            simulation.send(.stalled(waitingFor: left, limitMilliseconds: 20_000), over: link)
-            later(.seconds(3)) { [unowned self] in
-                guard self.epoch == epoch, self.phase == phase, recovery.progress == progress else { return }
-                try fail(
-                    .noProgress(
-                        rank: rank, waitingFor: Int(left), host: "host", operation: 0, bytesMoved: bytes, limit: Simulation.timeout))
-            }
+            try fail(
+                .noProgress(
+                    rank: rank, waitingFor: Int(left), host: "host", operation: 0, bytesMoved: bytes, limit: Simulation.timeout))
         }
     }
 

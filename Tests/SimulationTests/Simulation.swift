@@ -82,6 +82,7 @@ final class Simulation {
         restartsLeft = plan.restarts
         var configuration = Coordinator.Configuration(worldSize: plan.workers)
         configuration.peerTimeout = Simulation.peerTimeout
+        configuration.timeout = Simulation.timeout
         configuration.minWorkers = plan.minWorkers
         configuration.rejoinTimeout = .seconds(30)
         roster = Roster(configuration)

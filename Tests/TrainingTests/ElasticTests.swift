@@ -149,15 +149,17 @@ import Training
         defer { coordinator.stop() }
         let stepsOfReturned = Mutex(0)
         let ended = Mutex(0)
+        let isMissed = Mutex(false)
         inThreads(4) { number in
             // The fourth thread is the one that is started for the dead rank.
             let own = number == 3 ? rank : number
             do {
-                if number == 3 { while !faults.isUsedUp { usleep(1000) } }
+                if number == 3 { while !isMissed.withLock({ $0 }) { usleep(1000) } }
                 let ring = try Ring(try coordinator.environment(rank: own))
                 #expect(ring.isNewcomer == (number == 3))
                 let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: shards) { trainer in
                     if number == 3 { stepsOfReturned.withLock { $0 += 1 } }
+                    if trainer.worldSize == 2 { isMissed.withLock { $0 = true } }
                     // Time for the newcomer to come.
                     if stepsOfReturned.withLock({ $0 }) == 0 { usleep(5000) }
                     #expect(trainer.worldSize == 3 || stepsOfReturned.withLock { $0 } == 0)
