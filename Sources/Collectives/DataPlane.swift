@@ -138,27 +138,17 @@ final class DataPlane: @unchecked Sendable {
 
     // MARK: Driving
 
-    /// Whose turn it is when the compute thread has nothing to do but wait.
-    private enum Turn {
-        case over(isLeftOver: Bool)
-        case computeThreads
-        case ringThreads
-    }
-
-    /// Returns when the condition holds or something has failed: by driving the loop, which is fastest for who waits; where the ring's
-    /// thread has it, that is asked for it.
+    /// Returns when the condition holds or something has failed: by driving the loop, if nobody does, or by waiting for who does.
     private func drive(until isDone: (RingShared) -> Bool) {
         while true {
-            switch shared.wait(.computeThread, until: { turn(&$0, isDone) }) {
-            case .over(let isLeftOver):
-                if isLeftOver { shared.notify(.ringThread) { _ in } }
-                return
-            case .ringThreads:
-                wake.signal()
-                continue
-            case .computeThreads:
-                break
+            let mayDrive = shared.wait(.computeThread) { shared -> Bool? in
+                if isDone(shared) || shared.failure != nil { return false }
+                guard shared.driver == .nobody else { return nil }
+                shared.driver = .computeThread
+                shared.needsRingThread = false
+                return true
             }
+            guard mayDrive else { return }
             loop.claim()
             takeSubmissions()
             while !shared.withLock({ isDone($0) || $0.failure != nil }) {
@@ -170,28 +160,6 @@ final class DataPlane: @unchecked Sendable {
                 return shared.needsRingThread
             }
             if isLeftOver { shared.notify(.ringThread) { _ in } }
-        }
-    }
-
-    private func turn(_ shared: inout RingShared, _ isDone: (RingShared) -> Bool) -> Turn? {
-        if isDone(shared) || shared.failure != nil {
-            shared.computeThreadWaits = false
-            // The ring's thread may have let go of the loop in vain.
-            let isLeftOver = shared.driver == .nobody && !shared.needsRingThread && shared.completed < shared.submitted
-            if isLeftOver { shared.needsRingThread = true }
-            return .over(isLeftOver: isLeftOver)
-        }
-        switch shared.driver {
-        case .nobody:
-            shared.driver = .computeThread
-            shared.computeThreadWaits = false
-            shared.needsRingThread = false
-            return .computeThreads
-        case .ringThread where !shared.computeThreadWaits:
-            shared.computeThreadWaits = true
-            return .ringThreads
-        case .ringThread, .computeThread:
-            return nil
         }
     }
 
@@ -243,16 +211,10 @@ final class DataPlane: @unchecked Sendable {
             if isStopping { return }
             loop.claim()
             takeSubmissions()
-            while !shared.withLock({
-                $0.isStopping || $0.failure != nil || $0.completed == $0.submitted || $0.computeThreadWaits
-            }) {
+            while !shared.withLock({ $0.isStopping || $0.failure != nil || $0.completed == $0.submitted }) {
                 loop.runOnce(waiting: true)
             }
-            shared.notify(.computeThread) { shared in
-                shared.driver = .nobody
-                // The compute thread may have had what it waited for before the loop was handed over.
-                shared.needsRingThread = !shared.computeThreadWaits && shared.completed < shared.submitted
-            }
+            shared.notify(.computeThread) { $0.driver = .nobody }
         }
     }
 

@@ -16,8 +16,6 @@ struct RingShared {
     var driver = Driver.nobody
     /// Operations wait for the ring's thread, because the compute thread has gone on to compute.
     var needsRingThread = false
-    /// The compute thread has nothing to do but wait, and drives the loop itself as soon as the ring's thread lets go of it.
-    var computeThreadWaits = false
     var isStopping = false
     var isFormed = false
     /// The first failure; those that follow come of it.
@@ -53,7 +51,6 @@ struct RingShared {
     mutating func beginGeneration() {
         driver = .nobody
         needsRingThread = false
-        computeThreadWaits = false
         isStopping = false
         isFormed = false
         (submitted, taken, completed, bytesSent) = (0, 0, 0, 0)

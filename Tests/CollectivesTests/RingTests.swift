@@ -62,34 +62,6 @@ import Wire
         }
     }
 
-    /// Waiting for one operation while others are under way, and computing in between: the loop goes from the ring's thread to the compute
-    /// thread and back.
-    @Test(arguments: [10, 100_000]) func whoDrivesChanges(count: Int) throws {
-        try inWorld(of: 3) { ring in
-            var generator = SeededGenerator(seed: UInt64(7 + ring.rank))
-            let operations = 300
-            let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: 4 * count)
-            defer { memory.deallocate() }
-            var tickets: [(ticket: Ring.Ticket, number: Int)] = []
-            for number in 0..<operations {
-                if tickets.count == 4 {
-                    let oldest = tickets.removeFirst()
-                    try ring.wait(for: oldest.ticket)
-                    let part = memory[((oldest.number % 4) * count)..<((oldest.number % 4 + 1) * count)]
-                    guard part.allSatisfy({ $0 == Float(3 * oldest.number + 3) }) else {
-                        Issue.record("rank \(ring.rank), operation \(oldest.number): \(part.first!)")
-                        return
-                    }
-                }
-                let part = UnsafeMutableBufferPointer(rebasing: memory[((number % 4) * count)..<((number % 4 + 1) * count)])
-                part.update(repeating: Float(ring.rank + number))
-                tickets.append((try ring.startAllReduce(part), number))
-                if generator.next() % 3 == 0 { usleep(UInt32(generator.next() % 300)) }
-            }
-            for ticket in tickets { try ring.wait(for: ticket.ticket) }
-        }
-    }
-
     /// Operations in which some ranks only send: those may be far ahead of the others, which must bear it.
     @Test func whoOnlySendsMayBeFarAhead() throws {
         try inWorld(of: 3) { ring in
