@@ -64,7 +64,7 @@ import Testing
     func aReadOnlyFileSystem() throws {
         let disk = try SmallDisk(bytes: 64 << 10, isReadOnly: true)
         let ended = try startLockstep(BadOutputTests.task + ["--out", disk.path + "/run"]).ended()
-        BadOutputTests.expectFailure(ended, workers: 1, [disk.path, "Read-only"])
+        BadOutputTests.expectFailure(ended, workers: 1, [disk.path, "read-only"])
     }
 
     @Test(arguments: [1, 3])
