@@ -22,7 +22,8 @@ extension Trainer {
     /// the process. What is being saved is whole, and is saved.
     private func abandon() {
         try? writer?.writer.finish()
-        _ = Unmanaged.passRetained(self)
+        _ = Unmanaged.passRetained(arena)
+        reducer?.abandon()
     }
 
     private func section(_ step: StepPlan.Step, _ reducer: GradientReducer, _ clock: inout StepClock) throws -> Ring.Outcome {
