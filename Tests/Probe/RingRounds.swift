@@ -26,8 +26,12 @@ struct RingRounds {
     func run() throws {
         let secret = try Secret.random()
         let loop = try Loop()
+        var configuration = Coordinator.Configuration(worldSize: workers)
+        configuration.joinTimeLimit = .seconds(30)
+        // Signs of life are asked for every fifth of it: not while allocations are counted.
+        configuration.peerTimeout = .seconds(600)
         let coordinator = try Coordinator(
-            loop: loop, host: "127.0.0.1", port: 0, worldSize: workers, secret: secret, joinTimeLimit: .seconds(30)
+            loop: loop, host: "127.0.0.1", port: 0, secret: secret, configuration: configuration
         ) { [goPath] event in
             if goPath != nil, case .refusedStranger(_, let cause) = event { tell("refused \(cause)") }
         }
