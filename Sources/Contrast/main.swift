@@ -72,11 +72,11 @@ runWorker { ring in
             return encoder(tape.input(views, [2 * count, 64])).reshaped([count, 2, 6])
         },
         globalLoss: { pairs, _ in contrastiveLoss(pairs, temperature: 0.2) })
-    if ring.rank == 0 { print("1-nearest-neighbour accuracy \(nearestNeighbourAccuracy(encoder, trainer.arena)) at first") }
+    if trainer.isFirst { print("1-nearest-neighbour accuracy \(nearestNeighbourAccuracy(encoder, trainer.arena)) at first") }
     try trainer.run { step in
-        if ring.rank == 0, step.step % 60 == 0 { print("step \(step.step)  loss \(step.loss)") }
+        if trainer.isFirst, step.step % 60 == 0 { print("step \(step.step)  loss \(step.loss)") }
     }
-    if ring.rank == 0 {
+    if trainer.isFirst {
         print("1-nearest-neighbour accuracy \(nearestNeighbourAccuracy(encoder, trainer.arena))")
         print("weights sha256 \(trainer.weightsDigest)")
     }

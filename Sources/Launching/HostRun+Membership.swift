@@ -13,17 +13,16 @@ extension HostRun {
         crew.master = ("127.0.0.1", coordinator.address.port)
         guard let job else { return }
         record = JobRecord(coordinator: "127.0.0.1:\(coordinator.address.port)", pid: getpid(), host: currentHostName())
-        if let code = job.write(secret) { throw LaunchError.jobDirectory(path: job.path, cause: code.description) }
-        if let code = job.write(record!) { throw LaunchError.jobDirectory(path: job.path, cause: code.description) }
+        if let code = job.write(secret) ?? job.write(record!) {
+            throw LaunchError.jobDirectory(path: job.path, part: job.path, code: code)
+        }
     }
 
     /// All workers have ended.
     func closeCoordinator(_ status: Int32) {
         coordinator?.close()
-        guard let job else { return }
-        job.removeSecret()
         record?.status = status
-        if let record { job.write(record) }
+        job?.end(record)
     }
 
     // MARK: What happens to workers

@@ -11,7 +11,9 @@ import Wire
 package final class JobDirectory {
     package let path: String
     /// The locked file.
-    let lock: Int32
+    private(set) var lock: Int32
+    /// Whether there was no such directory before.
+    private let isNew: Bool
 
     private static let record = "job.json"
     private static let secret = "job.secret"
@@ -20,37 +22,38 @@ package final class JobDirectory {
     /// Makes the directory if need be and takes the lock. Throws `inUse` while another run has it.
     package init(path: String) throws(LaunchError) {
         self.path = path
-        do {
-            try makeDirectories(path)
-        } catch {
-            throw .jobDirectory(path: path, cause: "\(error)")
-        }
-        let descriptor = open("\(path)/\(JobDirectory.lockFile)", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        guard descriptor >= 0 else { throw .jobDirectory(path: path, cause: SystemCode(errno: errno).description) }
-        lock = descriptor
-        guard JobDirectory.take(descriptor, path) else {
-            let code = errno
-            Glibc.close(descriptor)
-            // A file system that cannot lock cannot protect either; that is no reason not to train.
-            guard code == EWOULDBLOCK || code == EINTR else { throw .jobDirectory(path: path, cause: SystemCode(errno: code).description) }
-            throw .inUse(path: path, record: JobDirectory.read(path))
+        isNew = access(path, F_OK) != 0
+        while true {
+            do throws(LaunchError) {
+                try LogDirectory.makeDirectories(path)
+            } catch {
+                guard case .logFile(let part, let code) = error else { throw error }
+                throw .jobDirectory(path: path, part: part, code: code)
+            }
+            lock = open("\(path)/\(JobDirectory.lockFile)", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+            guard lock >= 0 else { throw .jobDirectory(path: path, part: path, code: SystemCode(errno: errno)) }
+            let code = JobDirectory.take(lock, path)
+            // A run that has just ended may have taken the file away: then the lock is on nothing.
+            var status = stat()
+            if code == 0, fstat(lock, &status) == 0, status.st_nlink > 0 { return }
+            Glibc.close(lock)
+            if code == EWOULDBLOCK { throw .inUse(path: path, record: JobDirectory.read(path)) }
+            if code != 0 { throw .jobDirectory(path: path, part: path, code: SystemCode(errno: code)) }
         }
     }
 
     deinit { Glibc.close(lock) }
 
-    /// Takes the lock; waits a little where the launcher that had it is dead, and its guardian about to follow. Leaves errno.
-    private static func take(_ descriptor: Int32, _ path: String) -> Bool {
+    /// Takes the lock; waits a little where the launcher that had it is dead, and its guardian about to follow. Gives 0 or an errno.
+    private static func take(_ descriptor: Int32, _ path: String) -> Int32 {
         let deadline = ContinuousClock.now + .seconds(3)
         while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
             let code = errno
-            guard code == EWOULDBLOCK, let record = read(path), !record.launcherIsAlive, ContinuousClock.now < deadline else {
-                errno = code
-                return false
-            }
+            if code == EINTR { continue }
+            guard code == EWOULDBLOCK, let record = read(path), !record.launcherIsAlive, ContinuousClock.now < deadline else { return code }
             usleep(10_000)
         }
-        return true
+        return 0
     }
 
     /// Shows the job as it is now: the file is always whole. What cannot be written is nobody's concern while training goes on.
@@ -65,9 +68,23 @@ package final class JobDirectory {
         write(secret.hexadecimal + "\n", to: JobDirectory.secret, mode: 0o600)
     }
 
-    /// The job is over: what remains is the record.
-    package func removeSecret() {
+    /// The job is over. What remains is its last record; nothing, where the directory was made for it and has got nothing else.
+    package func end(_ record: JobRecord?) {
         unlink("\(path)/\(JobDirectory.secret)")
+        if let record { write(record) }
+        guard isNew, isOtherwiseEmpty else { return }
+        for name in [JobDirectory.record, JobDirectory.lockFile] { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    private var isOtherwiseEmpty: Bool {
+        guard let stream = opendir(path) else { return false }
+        defer { closedir(stream) }
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            if ![".", "..", JobDirectory.record, JobDirectory.lockFile].contains(name) { return false }
+        }
+        return true
     }
 
     private func write(_ text: String, to name: String, mode: mode_t) -> SystemCode? {

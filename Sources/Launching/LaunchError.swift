@@ -12,7 +12,7 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
     /// The worker's log file, or its directory, could not be made.
     case logFile(path: String, code: SystemCode)
     /// The job's directory, or what stands in it, could not be made.
-    case jobDirectory(path: String, cause: String)
+    case jobDirectory(path: String, part: String, code: SystemCode)
     /// Another run is at work on the directory; what it has said of itself, if that can be read.
     case inUse(path: String, record: JobRecord?)
     /// The process that watches over this one could not be forked.
@@ -35,8 +35,8 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
             "cannot start rank \(rank) (\"\(program)\"): \(code)"
         case .logFile(let path, let code):
             "cannot write log file \"\(path)\": \(code); choose another --log-dir"
-        case .jobDirectory(let path, let cause):
-            "cannot use the directory \(path): \(cause); choose another --out"
+        case .jobDirectory(let path, let part, let code):
+            "cannot use the directory \(path)" + (part == path ? "" : ", of which \(part) cannot be made") + ": \(code); choose another"
         case .inUse(let path, let record):
             "another run is at work in \(path)" + (record.map { " (pid \($0.pid) on \($0.host))" } ?? "")
                 + ": wait for its end, or choose another --out"

@@ -29,7 +29,8 @@ final class LogDirectory {
 
     func path(rank: Int) -> String { "\(directory)/rank-\(rank).log" }
 
-    private static func makeDirectories(_ directory: String) throws(LaunchError) {
+    /// Makes the directory, and those above it, unless they are there.
+    static func makeDirectories(_ directory: String) throws(LaunchError) {
         var path = directory.utf8.first == UInt8(ascii: "/") ? "/" : ""
         for part in directory.split(separator: "/") {
             path += path.isEmpty || path == "/" ? String(part) : "/\(part)"

@@ -30,7 +30,7 @@ runWorker { ring in
         return softmaxCrossEntropy(logits, tape.indices(batch.arm, [batch.arm.count]))
     }
     try trainer.run { step in
-        if ring.rank == 0, step.step % 160 == 0 { print("step \(step.step)  loss \(step.loss)") }
+        if trainer.isFirst, step.step % 160 == 0 { print("step \(step.step)  loss \(step.loss)") }
     }
-    if ring.rank == 0 { print("weights sha256 \(trainer.weightsDigest)") }
+    if trainer.isFirst { print("weights sha256 \(trainer.weightsDigest)") }
 }

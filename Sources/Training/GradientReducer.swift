@@ -110,6 +110,14 @@ final class GradientReducer {
         return sum
     }
 
+    /// The sums' memory stays for as long as the process: the ring may still read it.
+    func abandon() {
+        switch sums {
+        case .exact(let accumulator): _ = Unmanaged.passRetained(accumulator)
+        case .float32(let accumulator): _ = Unmanaged.passRetained(accumulator)
+        }
+    }
+
     /// Buckets leave in their order on every rank, whatever the order in which backward completes them: operations are matched by
     /// their numbers, and a rank without a micro-batch has no backward to follow.
     private func finish(part index: Int) {

@@ -81,13 +81,12 @@ public final class Trainer<Data: Dataset> {
     var hasState: Bool
     /// Whether the ranks agreed, with the step committed last, to form the ring anew.
     var isReformAgreed = false
-    private var slowest: (rank: Int, score: Double)?
-    private var slowForGood: (rank: Int, score: Double)?
-
     /// The last step after which the ranks' states were found to be the same.
     var comparedSteps = 0
     var writer: (path: String, writer: CheckpointWriter)?
-    var slowness = SlownessJudge()
+    private var slowness = SlownessJudge()
+    private var slowest: (rank: Int, score: Double)?
+    private var slowForGood: (rank: Int, score: Double)?
     /// For tests: fails where it is told to, as a death would.
     package var faults: FaultInjector?
 
@@ -200,6 +199,7 @@ public final class Trainer<Data: Dataset> {
             if readOutcome(try commitShards(outcome, &clock).values) != nil { break }
             // Both ranks that had a part of the state are lost: from a checkpoint on it goes again.
             wentBackTo = committedSteps
+            comparedSteps = committedSteps
             step = plan.step(committedSteps)
         }
         clock.end()
@@ -294,24 +294,4 @@ public final class Trainer<Data: Dataset> {
         }
         guard control.weight > 0 else { throw TrainingError.noWeight(step: step.number + 1) }
     }
-}
-
-/// The run was asked to stop, and all ranks have, at the same step.
-public struct RunStopped: Error, Equatable, CustomStringConvertible {
-    /// Steps that have been committed.
-    public let step: Int
-
-    public init(step: Int) {
-        self.step = step
-    }
-
-    public var description: String { "stopped on request after step \(step)" }
-}
-
-/// Which micro-batches a worker takes.
-public enum MicroBatchAssignment: String, Sendable, CaseIterable {
-    /// As many as any other, known beforehand.
-    case fixed = "static"
-    /// Whichever is next when it is free: a slow worker takes fewer.
-    case dynamic
 }

@@ -10,7 +10,24 @@ extension Trainer {
         try prepareReducer(step)
         let reducer = reducer!
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
-        return try ring.section(isOpen: true) {
+        do {
+            return try section(step, reducer, &clock)
+        } catch {
+            if !(error is CollectiveError) { abandon() }
+            throw error
+        }
+    }
+
+    /// Operations may be under way that read and write this trainer's memory, and nobody will wait for their end: the memory stays for as long as
+    /// the process. What is being saved is whole, and is saved.
+    private func abandon() {
+        try? writer?.writer.finish()
+        _ = Unmanaged.passRetained(arena)
+        reducer?.abandon()
+    }
+
+    private func section(_ step: StepPlan.Step, _ reducer: GradientReducer, _ clock: inout StepClock) throws -> Ring.Outcome {
+        try ring.section(isOpen: true) {
             reducer.beginAttempt()
             let missing = try exchangePlans(step)
             let began = clock[.compute]

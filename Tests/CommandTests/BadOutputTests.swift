@@ -18,7 +18,8 @@ import Testing
     func anOutputBelowAFile(workers: Int) throws {
         let out = packageRoot + "/README.md/run"
         let ended = try startLockstep(BadOutputTests.task + ["--out", out, "-n", "\(workers)"]).ended()
-        BadOutputTests.expectFailure(ended, workers: workers, [out, "Not a directory"])
+        // The launcher finds out, before there are workers.
+        BadOutputTests.expectFailure(ended, workers: 1, [out, "not a directory"])
         #expect(ended.output.isEmpty)
     }
 
@@ -43,7 +44,7 @@ import Testing
             ["train", "digits", "--hidden", "512", "--steps", "4", "--out", disk.path + "/run", "-n", "\(workers)"]
         ).ended()
         BadOutputTests.expectFailure(ended, workers: workers, [disk.path, "No space left", "free some space"])
-        #expect(entries(below: disk.path) == ["run", "run/checkpoints"])
+        #expect(entries(below: disk.path).filter { !$0.contains("job") } == ["run", "run/checkpoints"])
     }
 
     @Test(.enabled(if: SmallDisk.canBeMounted, "mounting a small file system needs root"))
@@ -63,7 +64,7 @@ import Testing
     func aReadOnlyFileSystem() throws {
         let disk = try SmallDisk(bytes: 64 << 10, isReadOnly: true)
         let ended = try startLockstep(BadOutputTests.task + ["--out", disk.path + "/run"]).ended()
-        BadOutputTests.expectFailure(ended, workers: 1, [disk.path, "Read-only"])
+        BadOutputTests.expectFailure(ended, workers: 1, [disk.path, "read-only"])
     }
 
     @Test(arguments: [1, 3])

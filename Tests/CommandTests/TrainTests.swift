@@ -63,7 +63,7 @@ import Testing
         #expect(records.count == 5 && text.hasSuffix("\n"))
         let names = [
             "step", "loss", "learning_rate", "gradient_norm", "items_per_second", "step_ms", "compute_ms", "exposed_reduce_ms",
-            "optimizer_ms", "bytes_sent", "world_size",
+            "optimizer_ms", "bytes_sent", "world_size", "time",
         ] + (workers > 1 ? ["slowest_rank", "slowest_score"] : [])
         for (index, record) in records.enumerated() {
             let step = index + 1

@@ -106,14 +106,16 @@ final class Simulation {
 
     private func judgeEnd() throws {
         let endings = workers.map(\.ending)
-        if plan.immortal != nil, !endings.contains(.finished), !endings.contains(.stopped) {
+        // A first world that never was complete had nothing to lose.
+        let immortal = roster.generation > 0 ? plan.immortal : nil
+        if immortal != nil, !endings.contains(.finished), !endings.contains(.stopped) {
             throw Failure(description: "nobody came to the end: \(workers.map(\.description))")
         }
         for worker in workers {
             if worker.wasFenced, worker.ending != .killed, worker.ending != .excluded {
                 throw Failure(description: "fenced, and yet: \(worker)")
             }
-            if let immortal = plan.immortal, worker.rank == immortal, worker.ending != .finished, worker.ending != .stopped {
+            if let immortal, worker.rank == immortal, worker.ending != .finished, worker.ending != .stopped {
                 throw Failure(description: "nothing happened to it, and yet: \(worker)")
             }
         }

@@ -110,13 +110,18 @@ class Interference:
         self.path.unlink()
 
     def asked(self, requests, _):
-        """Somebody wants to connect: its destination is tried, and a port that stands for it is told."""
         channel, _ = requests.accept()
         with channel:
             channel.settimeout(1)
-            question = channel.recv(6)
-            if len(question) != 6:
-                return
+            try:
+                self.answer(channel)
+            except OSError:
+                pass  # It has been killed meanwhile.
+
+    def answer(self, channel):
+        """Somebody wants to connect: its destination is tried, and a port that stands for it is told."""
+        question = channel.recv(6)
+        if len(question) == 6:
             far = socket.socket()
             try:
                 far.connect((socket.inet_ntoa(question[:4]), struct.unpack("!H", question[4:])[0]))
