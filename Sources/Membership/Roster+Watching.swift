@@ -29,8 +29,7 @@ extension Roster {
     }
 
     mutating func judgeTime() {
-        guard !isOver else { return }
-        if isGathering, now >= configuration.joinTimeLimit { giveUpGathering() }
+        if isGathering, !isOver, now >= configuration.joinTimeLimit { giveUpGathering() }
         if now >= nextPing {
             nextPing = now + configuration.peerTimeout / Roster.pingsInTime
             fenceTheSilent()

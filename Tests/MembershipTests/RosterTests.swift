@@ -91,6 +91,12 @@ extension [Roster.Action] {
             ])
         #expect(table.receive(.closed(10, cause: "gone")) == [])
         #expect(table.join(0, over: 30).refusals.first?.reason == "the job is over")
+        // Time goes on, and asks for no tick at once.
+        for second in 1...20 {
+            table.now = .seconds(second * 10)
+            _ = table.receive(.tick)
+            #expect(table.roster.nextDeadline > table.now)
+        }
     }
 
     @Test func whoGoesBeforeTheRingMayComeAgain() {

@@ -41,7 +41,7 @@ struct ElasticWorker {
             }
             if point == .begin, pause > 0 { usleep(pause) }
         }
-        while run.steps < steps, ring.stopOrder == nil {
+        while run.steps < steps, !run.isStopAgreed {
             try run.step()
             tell("step \(run.steps) generation \(ring.generation) of \(ring.worldSize)")
         }

@@ -58,6 +58,7 @@ final class Simulation {
     static let formationLimit = Duration.seconds(10)
     /// Nothing that can happen takes longer.
     static let deadline = Duration.seconds(900)
+    static let mostEvents = 1_000_000
 
     /// Between a worker and the coordinator.
     final class ControlLink {
@@ -94,8 +95,11 @@ final class Simulation {
         for rank in 0..<plan.workers { start(rank: rank, after: chance(of: .milliseconds(5))) }
         for (time, fault) in plan.faults { clock.at(time) { [unowned self] in try befall(fault) } }
         scheduleTick()
+        var events = 0
         while let action = clock.next() {
             try action()
+            events += 1
+            if events > Simulation.mostEvents { throw Failure(description: "goes on for ever, at \(clock.now): \(workers.map(\.description))") }
             if pendingStarts == 0, workers.allSatisfy(\.hasEnded) { break }
             if clock.now > Simulation.deadline {
                 throw Failure(description: "hangs: \(workers.filter { !$0.hasEnded }.map(\.description).joined(separator: "; "))")

@@ -25,6 +25,8 @@ package final class ExactRun {
     /// Called at each point; what it throws is the worker's end.
     package var at: (Point) throws -> Void = { _ in }
     private var isReformAgreed = false
+    /// All have heard that the run is to stop, in the same step: a member that was behind is at another place when it hears.
+    package private(set) var isStopAgreed = false
     private let sums: UnsafeMutableBufferPointer<Int64>
     private static let items = 24
 
@@ -70,7 +72,7 @@ package final class ExactRun {
         }
         let ticket = try ring.startAllReduce(sums)
         try at(.underWay)
-        var control = [Double(ring.wishes.contains(.reform) ? 1 : 0), 1]
+        var control = [Double(ring.wishes.contains(.reform) ? 1 : 0), 1, ring.stopOrder == nil ? 0 : 1]
         try control.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
         precondition(Int(control[1]) == ring.worldSize)
         try at(.afterControl)
@@ -78,11 +80,12 @@ package final class ExactRun {
         try at(.beforeCommit)
         for index in state.indices { state[index] += sums[index] }
         steps += 1
-        return [Double(steps), control[0]]
+        return [Double(steps), control[0], control[2]]
     }
 
     private func take(_ values: [Double]) {
         isReformAgreed = values.count > 1 && values[1] > 0
+        isStopAgreed = values.count > 2 && values[2] > 0
     }
 
     /// Into memory of its own first: a copy that breaks in the middle has changed nothing.
