@@ -6,7 +6,7 @@ import Lockstep
 struct RunCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "run", abstract: "Starts workers of any program built on the library, on this host.",
-        usage: "lockstep run [-n <workers>] [--max-restarts <n>] [--job-dir <directory>] [--log-dir <directory>] -- PROGRAM [ARGS]",
+        usage: "lockstep run [-n <workers>] [<options>] -- PROGRAM [ARGS]",
         discussion: """
             Each worker has RANK, WORLD_SIZE and the rest in its environment, and each line of its output comes out
             whole, marked with its rank. The status is that of the worker that failed first.

@@ -215,7 +215,9 @@ import Training
             #expect(curve.digest == expected.digest)
         }
         #expect(died == 2)
-        #expect(setbacks.withLock { $0 } == [5, 5])
+        // Between updating and gathering the second may die only when the first one's part has been moved: then nothing is lost.
+        let isTooLate = point == .gathering && setbacks.withLock { $0.isEmpty }
+        #expect(isTooLate || setbacks.withLock { $0 } == [5, 5])
     }
 
     @Test func withoutACheckpointALostPartIsTheEnd() throws {

@@ -72,7 +72,8 @@ import Training
             if ring.rank == culprit {
                 if inWeights {
                     let weight = trainer.arena["second.weight"]!
-                    weight.values[3] = Float(bitPattern: weight.values[3].bitPattern ^ 1)
+                    // The lowest bit could be rounded away by the next update.
+                    weight.values[3] = Float(bitPattern: weight.values[3].bitPattern ^ 1 << 12)
                 } else {
                     trainer.spoilState(1, of: "second.weight", element: 0)
                 }
