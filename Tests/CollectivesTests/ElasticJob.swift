@@ -9,7 +9,8 @@ import Testing
 final class ElasticJob {
     let coordinator: LocalCoordinator
     private(set) var workers: [(rank: Int, job: ProbeJob)] = []
-    private let steps: Int
+    /// nil: until `finish`.
+    private let steps: Int?
     private let elements: Int
     private let stepMicroseconds: Int
     private let told: Told
@@ -19,7 +20,7 @@ final class ElasticJob {
     }
 
     init(
-        workers count: Int, steps: Int, elements: Int, stepMicroseconds: Int = 0,
+        workers count: Int, steps: Int? = nil, elements: Int, stepMicroseconds: Int = 0,
         deaths: [Int: String] = [:], configure: (inout Coordinator.Configuration) -> Void = { _ in }
     ) throws {
         self.steps = steps
@@ -40,7 +41,7 @@ final class ElasticJob {
         var environment = coordinator.variables(rank: rank)
         environment["PROBE_DEATH"] = death
         environment["PROBE_STEP_MICROSECONDS"] = "\(stepMicroseconds)"
-        let job = try ProbeJob(arguments: ["elastic", "\(steps)", "\(elements)"], environment: environment)
+        let job = try ProbeJob(arguments: ["elastic", "\(steps ?? 0)", "\(elements)"], environment: environment)
         workers.append((rank, job))
         return job
     }
@@ -58,13 +59,22 @@ final class ElasticJob {
         return line
     }
 
-    /// All workers but these have come to the end with the right state.
+    /// Has a worker, which must have begun, ask all to stop after the step at hand.
+    func finish(by worker: Int) {
+        workers[worker].job.signal(SIGUSR1)
+    }
+
+    /// All workers but these have come to the end with the right state, in the same step.
     func expectRightEnds(except gone: Set<Int> = []) {
+        var ends: Set<String> = []
         for (index, worker) in workers.enumerated() where !gone.contains(index) {
             let ending = worker.job.waitForEnd()
             let last = worker.job.lines.last ?? ""
             #expect(ending == .exited(status: 0), "worker \(index), rank \(worker.rank): \(last)")
-            #expect(last.hasPrefix("end \(steps) steps") && last.hasSuffix("true"), "worker \(index), rank \(worker.rank): \(last)")
+            #expect(last.hasPrefix("end ") && last.hasSuffix("true"), "worker \(index), rank \(worker.rank): \(last)")
+            ends.insert(last)
         }
+        #expect(ends.count == 1, "\(ends)")
+        if let steps { #expect(ends.first?.hasPrefix("end \(steps) steps") == true, "\(ends)") }
     }
 }

@@ -9,9 +9,24 @@ final class ProbeJob: @unchecked Sendable {
 
     private let loop: Loop
     private let child: ChildProcess
-    private let output = Mutex("")
-    private let ending = Mutex<ChildProcess.Ending?>(nil)
+    private let told = Mutex(Told())
     private static let limit = Duration.seconds(60)
+
+    /// What is known of the process; it has ended once its output has, too.
+    private struct Told {
+        var lines: [String] = []
+        var unfinished: [UInt8] = []
+        var isOutputOver = false
+        var ending: ChildProcess.Ending?
+
+        mutating func take(_ bytes: UnsafeRawBufferPointer) {
+            unfinished += bytes
+            while let end = unfinished.firstIndex(of: UInt8(ascii: "\n")) {
+                lines.append(String(decoding: unfinished[..<end], as: UTF8.self))
+                unfinished.removeSubrange(...end)
+            }
+        }
+    }
 
     init(arguments: [String], environment: [String: String] = [:]) throws {
         var specification = ChildProcess.Specification(program: try probePath(), arguments: arguments)
@@ -19,13 +34,11 @@ final class ProbeJob: @unchecked Sendable {
         specification.output = .pipe
         loop = try Loop()
         weak var job: ProbeJob?
-        child = try ChildProcess(loop: loop, specification) { ending in job?.ending.withLock { $0 = ending } }
+        child = try ChildProcess(loop: loop, specification) { ending in job?.told.withLock { $0.ending = ending } }
         job = self
         let reader = try #require(child.output)
-        reader.received = { [weak self] bytes in
-            let text = String(decoding: bytes, as: UTF8.self)
-            self?.output.withLock { $0 += text }
-        }
+        reader.received = { [weak self] bytes in self?.told.withLock { $0.take(bytes) } }
+        reader.ended = { [weak self] _ in self?.told.withLock { $0.isOutputOver = true } }
         reader.startReading()
         try loop.startThread(name: "job")
     }
@@ -39,15 +52,23 @@ final class ProbeJob: @unchecked Sendable {
         if !hasEnded { kill(child.pid, number) }
     }
 
-    var hasEnded: Bool { ending.withLock { $0 != nil } }
-    var lines: [String] { output.withLock { $0.split(separator: "\n").map(String.init) } }
+    var hasEnded: Bool { told.withLock { $0.ending != nil } }
+    var lines: [String] { told.withLock { $0.lines } }
 
+    /// nil if the process has ended and never told it.
     func waitForLine(_ isWanted: (String) -> Bool) -> String? {
-        wait { lines.first(where: isWanted) }
+        var seen = 0
+        let found: String?? = wait {
+            let (new, isOver) = told.withLock { ($0.lines[seen...], $0.isOutputOver) }
+            seen = new.endIndex
+            if let line = new.first(where: isWanted) { return line }
+            return isOver ? .some(nil) : nil
+        }
+        return found ?? nil
     }
 
     func waitForEnd() -> ChildProcess.Ending? {
-        wait { ending.withLock { $0 } }
+        wait { told.withLock { $0.isOutputOver ? $0.ending : nil } }
     }
 
     /// The ports on which the process listens, once there are so many.

@@ -45,19 +45,20 @@ import Testing
     }
 
     @Test func aWorkerComesBack() throws {
-        let job = try ElasticJob(workers: 3, steps: 400, elements: 3000, stepMicroseconds: 1000, deaths: [1: "20:underWay"])
+        let job = try ElasticJob(workers: 3, elements: 3000, stepMicroseconds: 1000, deaths: [1: "20:underWay"])
         defer { job.stop() }
         #expect(job.workers[1].job.waitForEnd() == .killed(by: .kill))
         try job.start(rank: 1)
         job.waitForLine(3, "joined as a newcomer")
+        #expect(job.workers[3].job.waitForLine { $0.hasPrefix("step") && $0.hasSuffix("of 3") } != nil)
+        job.finish(by: 3)
         job.expectRightEnds(except: [1])
-        #expect(job.workers[3].job.lines.contains { $0.hasPrefix("step") && $0.hasSuffix("of 3") })
         #expect(job.events.contains(.formed(generation: 3, ranks: [0, 1, 2])))
     }
 
     /// Newcomers that die while they prepare, or in the middle of getting the state.
     @Test func newcomersThatDieDisturbNobody() throws {
-        let job = try ElasticJob(workers: 2, steps: 600, elements: 50_000, stepMicroseconds: 500)
+        let job = try ElasticJob(workers: 2, elements: 50_000, stepMicroseconds: 500)
         defer { job.stop() }
         job.waitForLine(0, "step 5 ")
         job.coordinator.scale(to: 4)
@@ -66,12 +67,13 @@ import Testing
         let early = try job.start(rank: 3)
         early.signal(SIGKILL)
         try job.start(rank: 2)
+        #expect(job.workers[4].job.waitForLine { $0.hasPrefix("step") && $0.hasSuffix("of 3") } != nil)
+        job.finish(by: 0)
         job.expectRightEnds(except: [2, 3])
-        #expect(job.workers[4].job.lines.contains { $0.hasPrefix("step") && $0.hasSuffix("of 3") })
     }
 
     @Test func theJobGrowsAndShrinksOnRequest() throws {
-        let job = try ElasticJob(workers: 2, steps: 1500, elements: 1000, stepMicroseconds: 500)
+        let job = try ElasticJob(workers: 2, elements: 1000, stepMicroseconds: 500)
         defer { job.stop() }
         job.waitForLine(0, "step 5 ")
         job.coordinator.scale(to: 4)
@@ -83,12 +85,13 @@ import Testing
             job.waitForLine(index, "departed")
             #expect(job.workers[index].job.waitForEnd() == .exited(status: 0))
         }
+        #expect(job.workers[0].job.waitForLine { $0.hasPrefix("step") && $0.hasSuffix("of 1") } != nil)
+        job.finish(by: 0)
         job.expectRightEnds(except: [1, 2, 3])
-        #expect(job.workers[0].job.lines.contains { $0.hasPrefix("step") && $0.hasSuffix("of 1") })
     }
 
     @Test func aFrozenWorkerIsFencedAndLeavesWhenItWakes() throws {
-        let job = try ElasticJob(workers: 3, steps: 3000, elements: 1000, stepMicroseconds: 300) { $0.peerTimeout = .seconds(1) }
+        let job = try ElasticJob(workers: 3, elements: 1000, stepMicroseconds: 300) { $0.peerTimeout = .seconds(1) }
         defer { job.stop() }
         job.waitForLine(2, "step 5 ")
         let start = ContinuousClock.now
@@ -100,6 +103,7 @@ import Testing
         job.workers[1].job.signal(SIGCONT)
         #expect(job.waitForLine(1, "failed")?.contains("fenced") == true)
         #expect(job.workers[1].job.waitForEnd() == .exited(status: 76))
+        job.finish(by: 0)
         job.expectRightEnds(except: [1])
     }
 
@@ -122,46 +126,42 @@ import Testing
     /// Kills at random instants; whoever dies comes back.
     @Test func manyDeathsOneState() throws {
         var generator = SeededGenerator(seed: UInt64(getpid()))
-        let job = try ElasticJob(workers: 4, steps: 1500, elements: 20_000, stepMicroseconds: 200)
+        let job = try ElasticJob(workers: 4, elements: 20_000, stepMicroseconds: 200)
         defer { job.stop() }
-        var living: [Int: Int] = [0: 0, 1: 1, 2: 2, 3: 3]
+        /// The worker that each rank is now.
+        var living = [0, 1, 2, 3]
         var gone: Set<Int> = []
         var seconds: [Double] = []
         job.waitForLine(0, "step 1 ")
         for round in 0..<12 {
             usleep(UInt32.random(in: 1000..<40_000, using: &generator))
-            let rank = Int.random(in: 0..<4, using: &generator)
-            let victim = living[rank]!
-            var time = timespec()
-            clock_gettime(CLOCK_MONOTONIC, &time)
-            let killed = time.tv_sec * 1_000_000_000 + time.tv_nsec
-            job.workers[victim].job.signal(SIGKILL)
-            _ = job.workers[victim].job.waitForEnd()
-            gone.insert(victim)
-            if round % 3 != 2 {
+            let first = Int.random(in: 0..<4, using: &generator)
+            // Every third time two at once.
+            let ranks = round % 3 == 2 ? [first, (first + 1) % 4] : [first]
+            let killed = nanoseconds()
+            for rank in ranks {
+                job.workers[living[rank]].job.signal(SIGKILL)
+                gone.insert(living[rank])
+            }
+            for rank in ranks {
+                #expect(job.workers[living[rank]].job.waitForEnd() == .killed(by: .kill))
+                job.coordinator.processEnded(rank: rank, willReturn: true)
                 try job.start(rank: rank)
                 living[rank] = job.workers.count - 1
-                let line = job.workers[job.workers.count - 1].job.waitForLine { $0.hasPrefix("step") || $0.hasPrefix("departed") }
-                #expect(line != nil)
-            } else {
-                // Two at once, and both come back.
-                let other = (rank + 1) % 4
-                job.workers[living[other]!].job.signal(SIGKILL)
-                gone.insert(living[other]!)
-                for rank in [rank, other] {
-                    job.coordinator.processEnded(rank: rank, willReturn: true)
-                    try job.start(rank: rank)
-                    living[rank] = job.workers.count - 1
-                }
-                for rank in [rank, other] {
-                    _ = job.workers[living[rank]!].job.waitForLine { $0.hasPrefix("step") || $0.hasPrefix("departed") }
-                }
             }
-            let began = job.workers.indices.filter { !gone.contains($0) }.flatMap { job.workers[$0].job.lines }
+            for rank in ranks { job.waitForLine(living[rank], "step") }
+            let began = living.flatMap { job.workers[$0].job.lines }
                 .filter { $0.hasPrefix("began") }.compactMap { Int($0.split(separator: " ")[1]) }.filter { $0 > killed }.min()
             if let began { seconds.append(Double(began - killed) * 1e-9) }
         }
+        job.finish(by: living[0])
         job.expectRightEnds(except: gone)
         print("\(gone.count) deaths; from kill to the next body, ms: \(seconds.map { ($0 * 1e4).rounded() / 10 })")
+    }
+
+    private func nanoseconds() -> Int {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return time.tv_sec * 1_000_000_000 + time.tv_nsec
     }
 }

@@ -1,14 +1,17 @@
 import Collectives
 import Glibc
 import Membership
+import Synchronization
 import TestSupport
 
-/// A worker of an elastic job, as the environment says which: runs so many steps of an `ExactRun`, tells each, and ends. With
-/// `PROBE_DEATH=STEP:POINT` it kills itself there; with `PROBE_STEP_MICROSECONDS` its steps take that long.
+/// A worker of an elastic job, as the environment says which: runs so many steps of an `ExactRun`, or until one of the workers gets SIGUSR1,
+/// tells each, and ends. With `PROBE_DEATH=STEP:POINT` it kills itself there; with `PROBE_STEP_MICROSECONDS` its steps take that long.
 struct ElasticWorker {
     let steps: Int
     let elements: Int
+    private static let isSignalled = Atomic<Bool>(false)
 
+    /// `steps`: 0 is no limit.
     init(arguments: [String]) {
         steps = Int(arguments[0])!
         elements = Int(arguments[1])!
@@ -41,7 +44,11 @@ struct ElasticWorker {
             }
             if point == .begin, pause > 0 { usleep(pause) }
         }
-        while run.steps < steps, !run.isStopAgreed {
+        // Touched here first, so that the handler never is the one to make it.
+        _ = ElasticWorker.isSignalled.load(ordering: .relaxed)
+        Glibc.signal(SIGUSR1) { _ in ElasticWorker.isSignalled.store(true, ordering: .relaxed) }
+        run.wantsStop = { ElasticWorker.isSignalled.load(ordering: .relaxed) }
+        while steps == 0 || run.steps < steps, !run.isStopAgreed {
             try run.step()
             tell("step \(run.steps) generation \(ring.generation) of \(ring.worldSize)")
         }

@@ -11,7 +11,7 @@ struct Probe {
         case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
-            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe elastic STEPS ELEMENTS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe elastic STEPS|0 ELEMENTS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
             exit(64)
         }
     }

@@ -24,6 +24,8 @@ package final class ExactRun {
     package private(set) var state: [Int64]
     /// Called at each point; what it throws is the worker's end.
     package var at: (Point) throws -> Void = { _ in }
+    /// This member wants the run to stop.
+    package var wantsStop: () -> Bool = { false }
     private var isReformAgreed = false
     /// All have heard that the run is to stop, in the same step: a member that was behind is at another place when it hears.
     package private(set) var isStopAgreed = false
@@ -72,7 +74,7 @@ package final class ExactRun {
         }
         let ticket = try ring.startAllReduce(sums)
         try at(.underWay)
-        var control = [Double(ring.wishes.contains(.reform) ? 1 : 0), 1, ring.stopOrder == nil ? 0 : 1]
+        var control = [Double(ring.wishes.contains(.reform) ? 1 : 0), 1, ring.stopOrder == nil && !wantsStop() ? 0 : 1]
         try control.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
         precondition(Int(control[1]) == ring.worldSize)
         try at(.afterControl)
