@@ -7,14 +7,13 @@ import CReductionKernels
 /// with ties to even: 8 bits of significand, a relative error of up to 2^-9 an addition. The sum depends on the number of workers.
 /// Owns its memory, 64-byte aligned; threads as `ExactAccumulator`.
 public final class BFloatAccumulator {
-    private var arena: SumArena<Float>
+    /// This worker's own sums.
+    public let partial: FloatAccumulator
     /// What travels: all ranks' sums after the all-reduce.
-    public let rounded: UnsafeMutablePointer<BFloat16>
-
-    public var parts: [ExactAccumulator.Part] { arena.parts }
+    private let rounded: UnsafeMutablePointer<BFloat16>
 
     public init(count: Int, parts: [ExactAccumulator.Part]) {
-        arena = SumArena(count: count, parts: parts)
+        partial = FloatAccumulator(count: count, parts: parts)
         // SAFETY: freed in deinit; the ring reads only ranges that `round` has written.
         rounded = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1) * 2, alignment: 64)
             .bindMemory(to: BFloat16.self, capacity: max(count, 1))
@@ -25,33 +24,12 @@ public final class BFloatAccumulator {
         UnsafeMutableRawPointer(rounded).deallocate()
     }
 
-    /// Forgets all sums.
-    public func begin() {
-        arena.begin()
-    }
-
-    /// Adds one micro-batch's gradient of a part. False if an element of it is NaN or infinite.
-    public func accumulate(_ gradient: UnsafePointer<Float>, part index: Int) -> Bool {
-        let (sum, count, holdsSum) = arena.add(part: index)
-        // SAFETY: the part lies within the arena (checked in init) and the gradient has its length by contract.
-        if holdsSum {
-            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient, count)
-        } else {
-            sum.update(from: gradient, count: count)
-        }
-        return lockstep_largest_magnitude(gradient, count) < LOCKSTEP_INFINITY_BITS
-    }
-
-    /// Makes a part that got nothing in this step a sum of zero.
-    public func settle(part index: Int) {
-        arena.settle(part: index)
-    }
-
     /// Rounds this worker's sums of a range to bfloat16: what `Ring.startAllReduce` is then given. The float32 sums stay.
     public func round(_ range: Range<Int>) -> UnsafeMutableBufferPointer<BFloat16> {
         let values = UnsafeMutableBufferPointer(start: rounded + range.lowerBound, count: range.count)
         // SAFETY: both arenas have `count` elements, of which the range is a part by contract; a BFloat16 is its bit pattern.
-        lockstep_to_bf16(UnsafeMutableRawPointer(values.baseAddress!).assumingMemoryBound(to: UInt16.self), arena.memory + range.lowerBound, range.count)
+        lockstep_to_bf16(
+            UnsafeMutableRawPointer(values.baseAddress!).assumingMemoryBound(to: UInt16.self), partial.sums + range.lowerBound, range.count)
         return values
     }
 

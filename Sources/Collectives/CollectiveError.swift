@@ -21,12 +21,14 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
     case sectionsApart(progress: [Int])
     /// The ring was closed by this process.
     case closed
+    /// This worker came into a job that was running, and has not been let in yet.
+    case notEntered
 
     /// Whether the next generation's ring can mend it.
     public var isRingFailure: Bool {
         switch self {
         case .peerLost, .noProgress, .noRing, .interrupted: true
-        case .mismatch, .protocolViolation, .stateLost, .sectionsApart, .closed: false
+        case .mismatch, .protocolViolation, .stateLost, .sectionsApart, .closed, .notEntered: false
         }
     }
 
@@ -53,6 +55,8 @@ public enum CollectiveError: Error, Equatable, CustomStringConvertible {
                 + "every section needs an operation in which all wait for all"
         case .closed:
             "the ring was closed"
+        case .notEntered:
+            "this worker came into a job that was running and has no ring yet: call Ring.enter() first"
         }
     }
 }

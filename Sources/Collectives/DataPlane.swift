@@ -281,7 +281,7 @@ final class DataPlane: @unchecked Sendable {
             .mismatch(rank: rank(place), operation: operation, theirs: theirs, ours: ours)
         case .protocolViolation(let place, let fault):
             .protocolViolation(rank: rank(place), fault: fault)
-        case .noRing, .interrupted, .stateLost, .sectionsApart, .closed: error
+        case .noRing, .interrupted, .stateLost, .sectionsApart, .closed, .notEntered: error
         }
     }
 

@@ -34,13 +34,16 @@ extension Ring {
     ///   place of `enter`.
     /// - Returns: the values that the body returned, at most a few thousand, which are kept until the next section has ended.
     /// - Throws: what the body throws, other than ring failures; `MembershipError` where the coordinator is lost or sends this worker
-    ///   away; `RingDeparture` where it is to go.
+    ///   away; `RingDeparture` where it is to go. Operations that the body has left under way do not outlive it: the ring is then closed,
+    ///   the caller's memory is its own again, and the others lose this worker.
     @discardableResult
     public func section(isOpen: Bool = false, _ body: () throws -> [Double]) throws -> Outcome {
-        // A section in a section is a part of it. A newcomer's sections are not counted: the others' are to be its own.
-        if isInSection || isNewcomer { return Outcome(values: try body(), wasBehind: false) }
+        // A section in a section is a part of it.
+        if isInSection { return Outcome(values: try body(), wasBehind: false) }
         isInSection = true
         defer { isInSection = false }
+        // A newcomer's sections are not counted: the others' are to be its own.
+        if isNewcomer { return Outcome(values: try body(), wasBehind: false) }
         while true {
             do {
                 keptValues = try body()
@@ -49,6 +52,9 @@ extension Ring {
                 return Outcome(values: keptValues, wasBehind: false)
             } catch let error as CollectiveError where error.isRingFailure && control != nil {
                 if try recover(isOpen: isOpen, isBoundary: false) { return Outcome(values: keptValues, wasBehind: true) }
+            } catch {
+                if shared.withLock({ $0.completed < $0.submitted }) { stop() }
+                throw error
             }
         }
     }

@@ -222,7 +222,8 @@ public final class Ring {
         stop()
     }
 
-    private func stop() {
+    /// Ends this worker's part, without a word to the others.
+    func stop() {
         isClosed = true
         shared.notify(.computeThread) { if $0.failure == nil { $0.failure = CollectiveError.closed } }
         control?.stop()
@@ -240,7 +241,7 @@ public final class Ring {
     /// Starts an operation, or in a world of one does it.
     private func submit(_ operation: RingShared.Operation) throws -> Ticket {
         guard let data else {
-            runAlone(operation)
+            try runAlone(operation)
             return Ticket(sequence: 0, generation: generation)
         }
         return Ticket(sequence: try judged { try data.submit(operation) }, generation: generation)
@@ -248,11 +249,14 @@ public final class Ring {
 
     /// Does an operation from beginning to end.
     private func run(_ operation: RingShared.Operation) throws {
-        guard let data else { return runAlone(operation) }
+        guard let data else { return try runAlone(operation) }
         try judged { try data.run(operation) }
     }
 
-    private func runAlone(_ operation: RingShared.Operation) {
+    /// In a world of one. A closed ring is none, and a newcomer is one only as far as it prepares itself, in sections.
+    private func runAlone(_ operation: RingShared.Operation) throws {
+        if isClosed { throw CollectiveError.closed }
+        if isNewcomer, !isInSection { throw CollectiveError.notEntered }
         operation.reduction.finishAlone(operation.source, into: operation.result, count: operation.count)
     }
 

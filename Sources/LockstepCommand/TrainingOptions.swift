@@ -59,7 +59,7 @@ struct TrainingOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "Dropout rate.")
     var dropout: Float?
 
-    @Option(help: "exact: the same bits for any number of workers; fp32: fewer bytes on the wire.")
+    @Option(help: "exact: the same bits for any number of workers; fp32, bf16: fewer bytes.")
     var reduction: Recipe.ReductionMode = .exact
 
     @Option(help: "fp32, or bf16: matrix products of bfloat16 with float32 sums and weights, on CPUs that have it.")

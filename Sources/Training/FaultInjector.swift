@@ -1,3 +1,4 @@
+import Glibc
 import Synchronization
 
 /// Has ranks die where a test says: their next visit to that point throws what nothing catches.
@@ -35,18 +36,47 @@ package final class FaultInjector: Sendable {
         var point: Point
     }
 
-    private let places = Mutex<Set<Place>>([])
+    /// Where those that die together wait for each other.
+    private final class Meeting: Sendable {
+        // SAFETY (nonisolated(unsafe)): made here, used by pthread_barrier_wait(3) only, and ended with the last reference.
+        private nonisolated(unsafe) let barrier = UnsafeMutablePointer<pthread_barrier_t>.allocate(capacity: 1)
+
+        init(count: Int) {
+            let code = pthread_barrier_init(barrier, nil, UInt32(count))
+            precondition(code == 0)
+        }
+
+        deinit {
+            pthread_barrier_destroy(barrier)
+            barrier.deallocate()
+        }
+
+        func wait() {
+            _ = pthread_barrier_wait(barrier)
+        }
+    }
+
+    private let places = Mutex<[Place: Meeting]>([:])
 
     package init() {}
 
     /// `step` counts from 1: the step that is being made; between two of them, the second.
     package func failAt(rank: Int, step: Int, _ point: Point) {
-        places.withLock { _ = $0.insert(Place(rank: rank, step: step, point: point)) }
+        failTogether([(rank, point)], step: step)
+    }
+
+    /// None of them dies before all have come to their places.
+    package func failTogether(_ deaths: [(rank: Int, point: Point)], step: Int) {
+        let meeting = Meeting(count: deaths.count)
+        places.withLock { places in
+            for death in deaths { places[Place(rank: death.rank, step: step, point: death.point)] = meeting }
+        }
     }
 
     func visit(_ point: Point, rank: Int, step: Int) throws {
-        let isFatal = places.withLock { $0.remove(Place(rank: rank, step: step, point: point)) != nil }
-        if isFatal { throw Death() }
+        guard let meeting = places.withLock({ $0.removeValue(forKey: Place(rank: rank, step: step, point: point)) }) else { return }
+        meeting.wait()
+        throw Death()
     }
 
     /// Whether every rank that was to die has come to its place.

@@ -9,15 +9,9 @@ import Tensors
 /// are held are held for the next attempt, in which only those that went with the peer are computed again.
 /// Owns the accumulators. Used by the compute thread.
 final class GradientReducer {
-    /// The worker's partial sums.
-    private enum Sums {
-        case exact(ExactAccumulator)
-        case float32(FloatAccumulator)
-    }
-
     private let arena: ParameterArena
     private let ring: Ring
-    private let sums: Sums
+    private let sums: PartialSums
     private let plan: BucketPlan
     private var partsLeft: [Int] = []
     private var bucketsStarted = 0
@@ -27,27 +21,19 @@ final class GradientReducer {
     /// The micro-batches whose gradients are in the sums, wholly.
     private(set) var held: Set<Int> = []
 
-    /// `grids` is nil for the float32 sum.
-    init(arena: ParameterArena, ring: Ring, grids: [Grid]?) {
+    /// - Parameter grids: for the exact sum.
+    init(arena: ParameterArena, ring: Ring, reduction: Recipe.ReductionMode, grids: [Grid]?) {
         self.arena = arena
         self.ring = ring
         plan = BucketPlan(offsets: arena.parameters.map(\.offset), count: arena.count)
-        let parts = arena.parameters.map { ExactAccumulator.Part(offset: $0.offset, count: $0.count) }
-        if let grids {
-            sums = .exact(ExactAccumulator(count: arena.count, parts: parts, grids: grids))
-        } else {
-            sums = .float32(FloatAccumulator(count: arena.count, parts: parts))
-        }
+        sums = PartialSums(arena, reduction: reduction, grids: grids)
     }
 
     /// Begins a step, or begins it again on other grids, with nothing summed.
     func begin(microBatches: Int, grids: [Grid]?) {
         control = StepControl(microBatches: microBatches, parameters: arena.parameters.count)
         held.removeAll(keepingCapacity: true)
-        switch sums {
-        case .exact(let accumulator): accumulator.begin(grids: grids ?? accumulator.grids)
-        case .float32(let accumulator): accumulator.begin()
-        }
+        sums.begin(grids: grids)
     }
 
     /// Begins an attempt to reduce: what is held stays, and nothing has been given to the ring.
@@ -62,16 +48,10 @@ final class GradientReducer {
     /// and the parameter's bucket leaves when it is complete. A ring that fails is told by `reduce`, so that the micro-batch, and
     /// those after it, are held by then.
     func add(parameter index: Int, microBatch id: Int, isLast: Bool) {
-        let gradient = arena.parameters[index].gradients
-        switch sums {
-        case .exact(let accumulator):
-            switch accumulator.accumulate(gradient, part: index) {
-            case .fits: break
-            case .misfit: control.recordMisfit(parameter: index)
-            case .notFinite: control.recordNotFinite(microBatch: id, parameter: index)
-            }
-        case .float32(let accumulator):
-            if !accumulator.accumulate(gradient, part: index) { control.recordNotFinite(microBatch: id, parameter: index) }
+        switch sums.accumulate(arena.parameters[index].gradients, part: index) {
+        case .fits: break
+        case .misfit: control.recordMisfit(parameter: index)
+        case .notFinite: control.recordNotFinite(microBatch: id, parameter: index)
         }
         if isLast { finish(part: index) }
     }
@@ -85,10 +65,7 @@ final class GradientReducer {
     /// For a worker that has no further micro-batch in this attempt: its sums are what it holds.
     func finishWithoutGradients() {
         for index in arena.parameters.indices {
-            switch sums {
-            case .exact(let accumulator): accumulator.settle(part: index)
-            case .float32(let accumulator): accumulator.settle(part: index)
-            }
+            sums.settle(part: index)
             finish(part: index)
         }
     }
@@ -106,16 +83,11 @@ final class GradientReducer {
         var sum = control.contribution(
             requests: requests, place: ring.place, worldSize: ring.worldSize, milliseconds: milliseconds)
         try sum.withValues { try ring.allReduce($0) }
-        for ticket in tickets { try ring.wait(for: ticket) }
-        return sum
-    }
-
-    /// The sums' memory stays for as long as the process: the ring may still read it.
-    func abandon() {
-        switch sums {
-        case .exact(let accumulator): _ = Unmanaged.passRetained(accumulator)
-        case .float32(let accumulator): _ = Unmanaged.passRetained(accumulator)
+        for (ticket, range) in zip(tickets, plan.ranges) {
+            try ring.wait(for: ticket)
+            sums.finish(range, into: arena.gradients.baseAddress! + range.lowerBound)
         }
+        return sum
     }
 
     /// Buckets leave in their order on every rank, whatever the order in which backward completes them: operations are matched by
@@ -134,14 +106,6 @@ final class GradientReducer {
 
     private func start(bucket: Int) throws {
         let range = plan.ranges[bucket]
-        let result = arena.gradients.baseAddress! + range.lowerBound
-        switch sums {
-        case .exact(let accumulator):
-            let carriers = UnsafeBufferPointer(start: accumulator.carriers + range.lowerBound, count: range.count)
-            tickets.append(try ring.startAllReduce(carriers: carriers, into: result))
-        case .float32(let accumulator):
-            let partial = UnsafeBufferPointer(start: accumulator.sums + range.lowerBound, count: range.count)
-            tickets.append(try ring.startAllReduce(partial, into: result))
-        }
+        tickets.append(try sums.startAllReduce(range, into: arena.gradients.baseAddress! + range.lowerBound, over: ring))
     }
 }

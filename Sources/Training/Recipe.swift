@@ -15,6 +15,10 @@ public struct Recipe: Sendable {
         case exact
         /// In float32, like everyone else: two thirds of the bytes, and bits that depend on the number of workers.
         case fp32
+        /// In float32 within a worker and bfloat16 between workers: a third of the bytes of `exact`, 8 bits of significand for each
+        /// addition on the way, and bits that depend on the number of workers. What is summed besides, such as running averages of batch
+        /// normalisation, is rounded alike.
+        case bf16
     }
 
     /// Of the initial weights, the order of the samples, and dropout.

@@ -10,20 +10,7 @@ extension Trainer {
         try prepareReducer(step)
         let reducer = reducer!
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
-        do {
-            return try section(step, reducer, &clock)
-        } catch {
-            if !(error is CollectiveError) { abandon() }
-            throw error
-        }
-    }
-
-    /// Operations may be under way that read and write this trainer's memory, and nobody will wait for their end: the memory stays for as long as
-    /// the process. What is being saved is whole, and is saved.
-    private func abandon() {
-        try? writer?.writer.finish()
-        _ = Unmanaged.passRetained(arena)
-        reducer?.abandon()
+        return try section(step, reducer, &clock)
     }
 
     private func section(_ step: StepPlan.Step, _ reducer: GradientReducer, _ clock: inout StepClock) throws -> Ring.Outcome {
@@ -70,12 +57,8 @@ extension Trainer {
     }
 
     private func prepareReducer(_ step: StepPlan.Step) throws {
-        guard recipe.reduction == .exact else {
-            if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: nil) }
-            return
-        }
-        if grids == nil { grids = try firstGrids(step) }
-        if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, grids: grids) }
+        if recipe.reduction == .exact, grids == nil { grids = try firstGrids(step) }
+        if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, reduction: recipe.reduction, grids: grids) }
     }
 
     /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.

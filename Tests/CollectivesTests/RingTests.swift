@@ -153,4 +153,87 @@ import Wire
         }
         #expect(error?.description.contains("another secret") == true)
     }
+
+    /// Memory that is given back while an operation reads and writes it would be found by the next who gets it.
+    @Test func aBodyThatFailsLeavesNothingUnderWay() throws {
+        struct Failure: Error {}
+        try inWorld(of: 3) { ring in
+            if ring.rank == 1 {
+                let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: 8 << 20)
+                values.initialize(repeating: 1)
+                #expect(throws: Failure.self) {
+                    try ring.section {
+                        _ = try ring.startAllReduce(UnsafeBufferPointer(values), into: values.baseAddress!)
+                        throw Failure()
+                    }
+                }
+                // Nobody else has it from here on.
+                for index in values.indices { values[index] = 7 }
+                #expect(values.allSatisfy { $0 == 7 })
+                values.deallocate()
+                #expect(throws: CollectiveError.self) { try ring.barrier() }
+                return
+            }
+            // The others go on without it.
+            let outcome = try ring.section {
+                var values = [Float](repeating: 1, count: 8 << 20)
+                try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+                #expect(values.allSatisfy { $0 == Float(ring.worldSize) })
+                return [Double(ring.worldSize)]
+            }
+            #expect(outcome.values == [2])
+        }
+    }
+
+    /// An error in a body that has nothing under way is the program's own business.
+    @Test func aBodyMayFailWithoutHarm() throws {
+        struct Failure: Error {}
+        try inWorld(of: 2) { ring in
+            #expect(throws: Failure.self) {
+                try ring.section {
+                    try ring.barrier()
+                    throw Failure()
+                }
+            }
+            try ring.section {
+                try ring.barrier()
+                return []
+            }
+        }
+    }
+
+    /// Its operations would be those of a world of one, and nobody would notice.
+    @Test func aNewcomerHasNoRingBeforeItEnters() throws {
+        let coordinator = try LocalCoordinator(worldSize: 2)
+        defer { coordinator.stop() }
+        let steps = Atomic<Int>(0)
+        let hasEntered = Atomic<Bool>(false)
+        inThreads(3) { rank in
+            do {
+                if rank == 2 {
+                    while steps.load(ordering: .relaxed) == 0 { usleep(500) }
+                    coordinator.scale(to: 3)
+                }
+                let ring = try Ring(try coordinator.environment(rank: rank))
+                if ring.isNewcomer {
+                    #expect(throws: CollectiveError.notEntered) { try ring.barrier() }
+                }
+                let run = ExactRun(ring: ring, elements: 10)
+                run.wantsStop = { hasEntered.load(ordering: .relaxed) }
+                while !run.isStopAgreed {
+                    try run.step()
+                    steps.store(run.steps, ordering: .relaxed)
+                    if ring.worldSize == 3 { hasEntered.store(true, ordering: .relaxed) }
+                }
+                ring.close()
+                #expect(throws: CollectiveError.closed) { try ring.barrier() }
+                #expect(run.digest.hasSuffix("true"))
+            } catch {
+                Issue.record("rank \(rank): \(error)")
+                hasEntered.store(true, ordering: .relaxed)
+            }
+        }
+        let didEnter = hasEntered.load(ordering: .relaxed)
+        #expect(didEnter)
+    }
 }

@@ -44,7 +44,8 @@ import Testing
             ["train", "digits", "--hidden", "512", "--steps", "4", "--out", disk.path + "/run", "-n", "\(workers)"]
         ).ended()
         BadOutputTests.expectFailure(ended, workers: workers, [disk.path, "No space left", "free some space"])
-        #expect(entries(below: disk.path).filter { !$0.contains("job") } == ["run", "run/checkpoints"])
+        // What tells of the job was written while there was room.
+        #expect(entries(below: disk.path) == ["run", "run/checkpoints", "run/job.json", "run/job.lock"])
     }
 
     @Test(.enabled(if: SmallDisk.canBeMounted, "mounting a small file system needs root"))

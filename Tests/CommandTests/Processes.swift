@@ -25,7 +25,11 @@ final class Started {
         var blocked = sigset_t()
         if blocksSignals { sigfillset(&blocked) } else { sigemptyset(&blocked) }
         posix_spawnattr_setsigmask(&attributes, &blocked)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
+        // Nor ignored, as SIGINT is where a shell has started the tests in the background.
+        var unignored = sigset_t()
+        sigfillset(&unignored)
+        posix_spawnattr_setsigdefault(&attributes, &unignored)
+        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
         var pid: Int32 = 0
         let code = Started.withStrings([path] + arguments) { arguments in
             Started.withStrings(Started.variables(environment)) { variables in

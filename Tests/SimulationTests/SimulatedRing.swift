@@ -5,8 +5,8 @@ import Wire
 final class SimulatedRing: RingLink {
     /// One direction of bytes between two members: frames arrive in order.
     final class Line {
-        let from: SimulatedWorker
-        let to: SimulatedWorker
+        unowned let from: SimulatedWorker
+        unowned let to: SimulatedWorker
         let generation: UInt32
         var lastArrival = Duration.zero
         /// Bytes go in and none comes out.
@@ -22,7 +22,7 @@ final class SimulatedRing: RingLink {
 
     private(set) var ring: RingProtocol<SimulatedRing>!
     private unowned let worker: SimulatedWorker
-    private let simulation: Simulation
+    private unowned let simulation: Simulation
     let left: Line
     let right: Line
     let generation: UInt32

@@ -28,7 +28,7 @@ final class SimulatedWorker: CustomStringConvertible {
 
     let rank: Int
     let name: String
-    let simulation: Simulation
+    unowned let simulation: Simulation
     private(set) var phase = Phase.connecting
     private(set) var ending: Ending?
     var isFrozen = false

@@ -63,7 +63,7 @@ final class Simulation {
     /// Between a worker and the coordinator.
     final class ControlLink {
         let number: Int
-        let worker: SimulatedWorker
+        unowned let worker: SimulatedWorker
         var isOpenThere = true
         var toCoordinator = Duration.zero
         var toWorker = Duration.zero

@@ -45,6 +45,31 @@ import Training
         #expect(!digests.withLock { $0.contains(one.weightsDigest) })
     }
 
+    /// Half of float32's bytes: all ranks agree, and learn what they learn with the exact sum, but for the rounding.
+    @Test(arguments: [1, 2, 3]) func sumsOfBfloat16(worldSize: Int) throws {
+        let expected = try reference()
+        let exactBytes = Mutex(0)
+        if worldSize > 1 {
+            try inWorld(of: worldSize) { ring in
+                let trainer = try smallTrainer(ring)
+                let sent = try trainer.step().bytesSent
+                if ring.isFirst { exactBytes.withLock { $0 = sent } }
+            }
+        }
+        let digests = Mutex<Set<Digest>>([])
+        try inWorld(of: worldSize) { ring in
+            let trainer = try smallTrainer(ring, reduction: .bf16)
+            var losses: [Double] = []
+            try trainer.run { metrics in
+                losses.append(metrics.loss)
+                if ring.isFirst, metrics.step == 1, worldSize > 1 { #expect(metrics.bytesSent < exactBytes.withLock { $0 }) }
+            }
+            digests.withLock { _ = $0.insert(trainer.weightsDigest) }
+            for (loss, curve) in zip(losses, expected.curve) { #expect(abs(loss - curve[0]) < 0.02 * curve[0], "\(loss), \(curve[0])") }
+        }
+        #expect(digests.withLock { $0.count } == 1 && !digests.withLock { $0.contains(expected.digest) })
+    }
+
     @Test func theSeedMatters() throws {
         let expected = try reference()
         let other = try smallTrainer(alone(), rate: 0.0500001)
