@@ -76,7 +76,7 @@ let package = Package(
             dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "TestSupport", "Wire"],
             path: "Tests/Probe"),
 
-        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe"]),
+        .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),

@@ -19,22 +19,9 @@ extension JSONValue {
     ///
     /// - Throws: `CheckpointError.system`; a file that was at `path` is then as it was.
     public func write(to path: String) throws(CheckpointError) {
-        let fileSystem = SystemFileSystem()
-        let temporary = "\(path).tmp-\(ProcessNumber.own)"
-        // What a process of the same number left behind when it was killed.
-        try? fileSystem.removeFile(temporary)
-        do {
-            let file = try OutputFile(path: temporary, fileSystem: fileSystem)
+        try OutputFile.replace(path, fileSystem: SystemFileSystem()) { (file) throws(CheckpointError) in
             try file.write(Array("\(serialized(indented: true))\n".utf8))
-            _ = try file.finish()
-            try fileSystem.call("rename", "\(temporary) to \(path)") { () throws(SystemError) in
-                try fileSystem.rename(temporary, to: path)
-            }
-        } catch {
-            try? fileSystem.removeFile(temporary)
-            throw error
         }
-        try fileSystem.synchronizeDirectory(fileSystem.directory(of: path))
     }
 }
 

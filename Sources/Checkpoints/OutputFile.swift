@@ -31,6 +31,29 @@ final class OutputFile {
         if isOpen { try? fileSystem.close(descriptor) }
     }
 
+    /// Writes a file that appears whole, on the disk and under its name, or not at all.
+    ///
+    /// - Throws: what `write` does, and `CheckpointError.system`; a file that was at `path` is then as it was.
+    static func replace(
+        _ path: String, fileSystem: any FileSystem, _ write: (OutputFile) throws(CheckpointError) -> Void
+    ) throws(CheckpointError) {
+        let temporary = "\(path).tmp-\(ProcessNumber.own)"
+        // What a process of the same number left behind when it was killed.
+        try? fileSystem.removeFile(temporary)
+        do {
+            let file = try OutputFile(path: temporary, fileSystem: fileSystem)
+            try write(file)
+            _ = try file.finish()
+            try fileSystem.call("rename", "\(temporary) to \(path)") { () throws(SystemError) in
+                try fileSystem.rename(temporary, to: path)
+            }
+        } catch {
+            try? fileSystem.removeFile(temporary)
+            throw error
+        }
+        try fileSystem.synchronizeDirectory(fileSystem.directory(of: path))
+    }
+
     /// Appends bytes.
     func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
         hash.update(bytes)

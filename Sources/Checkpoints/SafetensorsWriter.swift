@@ -17,21 +17,9 @@ public enum SafetensorsWriter {
     package static func write(
         _ tensors: [StoredTensor], metadata: [String: String] = [:], to path: String, fileSystem: any FileSystem
     ) throws(CheckpointError) {
-        let temporary = "\(path).tmp-\(ProcessNumber.own)"
-        // What a process of the same number left behind when it was killed.
-        try? fileSystem.removeFile(temporary)
-        do {
-            let file = try OutputFile(path: temporary, fileSystem: fileSystem)
+        try OutputFile.replace(path, fileSystem: fileSystem) { (file) throws(CheckpointError) in
             try write(tensors, metadata: metadata, to: file)
-            _ = try file.finish()
-            try fileSystem.call("rename", "\(temporary) to \(path)") { () throws(SystemError) in
-                try fileSystem.rename(temporary, to: path)
-            }
-        } catch {
-            try? fileSystem.removeFile(temporary)
-            throw error
         }
-        try fileSystem.synchronizeDirectory(fileSystem.directory(of: path))
     }
 
     static func write(

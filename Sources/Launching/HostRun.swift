@@ -111,8 +111,10 @@ final class HostRun {
         switch event {
         case .exited(let ending):
             crew.ended(worker)
-            handle(.exited(rank: local, ending))
-            workerEnded(local, ending, willReturn: supervision.willReturn(rank: local))
+            // The coordinator hears of this life's end before the next one begins.
+            handle(.exited(rank: local, ending)) { actions in
+                workerEnded(local, ending, willReturn: supervision.willReturn(rank: local) || actions.contains(.start(rank: local)))
+            }
             crew.setPace()
         case .output:
             if output.queuedBytes > Crew.highWaterBytes { crew.setPace() }
@@ -121,10 +123,13 @@ final class HostRun {
         }
     }
 
-    func handle(_ event: Supervision.Event) {
+    /// - Parameter decided: called when it is known what is to be done, before any of it is.
+    func handle(_ event: Supervision.Event, decided: ([Supervision.Action]) -> Void = { _ in }) {
         // One time for all that one pass of the loop finds: which of those came first is not known.
         if passTime.pass != loop.pass { passTime = (loop.pass, ContinuousClock.now - started) }
-        for action in supervision.receive(event, at: passTime.time) { perform(action) }
+        let actions = supervision.receive(event, at: passTime.time)
+        decided(actions)
+        for action in actions { perform(action) }
         if let next = supervision.nextDeadline {
             timer.start(after: max(.zero, next - passTime.time))
         } else {

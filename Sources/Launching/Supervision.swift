@@ -53,7 +53,7 @@ package struct Supervision: ~Copyable {
         return next
     }
 
-    /// Whether the worker, which has ended, is to be started again.
+    /// Whether the worker, which has ended, is to be started again later: one that is to be started at once is so by an action.
     package func willReturn(rank: Int) -> Bool {
         workers[rank].isToBeStarted
     }

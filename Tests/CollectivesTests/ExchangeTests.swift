@@ -158,7 +158,7 @@ import Wire
                 for number in 0..<12 {
                     let round = Int.random(in: 0..<worker.exchange.plan.rounds, using: &generator)
                     var header = rightHeader(memories[number / 4], number / 4, round, worker.exchange.plan)
-                    if generator.next() % 4 == 0 { header = damaged(header, limit, &generator) }
+                    if generator.next() % 4 == 0 { header.damage(limit: UInt64(limit), &generator) }
                     guard header.payloadBytes <= limit else { continue }
                     guard case .at(let place) = try worker.exchange.landing(for: header, round: round) else { continue }
                     try #require(place.count == Int(header.payloadBytes))
@@ -184,20 +184,5 @@ import Wire
         return FrameHeader(
             generation: 1, operation: UInt64(number), slice: UInt64(number), hop: UInt16(round), signature: operation.signature,
             payloadBytes: UInt32(plan.blocks(round) * count * 4), elementCount: UInt64(count))
-    }
-
-    private func damaged(_ header: FrameHeader, _ limit: UInt32, _ generator: inout SeededGenerator) -> FrameHeader {
-        var header = header
-        let odd: [UInt64] = [0, 1, 2, 3, 4, 5, 8, 64, 255, 65_535, UInt64(limit), .max]
-        let value = odd.randomElement(using: &generator)!
-        switch generator.next() % 6 {
-        case 0: header.operation = value
-        case 1: header.slice = value
-        case 2: header.hop = UInt16(truncatingIfNeeded: value)
-        case 3: header.signature = UInt16(truncatingIfNeeded: value)
-        case 4: header.payloadBytes = UInt32(truncatingIfNeeded: value)
-        default: header.elementCount = value
-        }
-        return header
     }
 }

@@ -33,21 +33,6 @@ import Wire
             patterns: shapes.map(\.pattern))
     }
 
-    private func damaged(_ header: FrameHeader, _ generator: inout SeededGenerator) -> FrameHeader {
-        var header = header
-        let odd: [UInt64] = [0, 1, 2, 3, 4, 5, 64, 255, 65_535, 1 << 31, .max]
-        let value = odd.randomElement(using: &generator)!
-        switch generator.next() % 6 {
-        case 0: header.operation = value
-        case 1: header.slice = value
-        case 2: header.hop = UInt16(truncatingIfNeeded: value)
-        case 3: header.signature = UInt16(truncatingIfNeeded: value)
-        case 4: header.payloadBytes = UInt32(truncatingIfNeeded: value)
-        default: header.elementCount = value
-        }
-        return header
-    }
-
     /// Whether the ring goes on after the frame.
     private func deliver(_ header: FrameHeader, to ring: RingProtocol<SimulatedRing.Worker>) throws -> Bool {
         guard case .at(let place) = try ring.landing(for: header) else { return false }
@@ -75,7 +60,8 @@ import Wire
             do {
                 try program.submit(to: target, 0..<early)
                 for frame in left.outgoing {
-                    let header = generator.next() % 3 == 0 ? damaged(frame.header, &generator) : frame.header
+                    var header = frame.header
+                    if generator.next() % 3 == 0 { header.damage(limit: 1 << 31, &generator) }
                     guard try deliver(header, to: target.ring) else { break }
                     taken += 1
                 }

@@ -1,4 +1,5 @@
 import EventLoop
+import TestSupport
 import Testing
 
 /// In steady state neither the compute threads nor the loops' threads of a ring allocate, whether messages are over with one write

@@ -54,6 +54,20 @@ import Testing
         #expect(!entries(below: directory("run")).contains("job.secret"))
     }
 
+    /// Its output has come to its end before it dies, so that it is started again in the very moment in which it is seen to be dead.
+    @Test func aWorkerThatDiesBeforeItJoinsIsWaitedFor() throws {
+        let script = """
+            if [ $RANK = 1 ] && [ $LOCKSTEP_RESTART_COUNT = 0 ]; then exec >&- 2>&-; sleep 0.2; kill -9 $$; fi
+            exec "$@"
+            """
+        let task = [try built("lockstep")] + StopTests.task + ["--steps", "20"]
+        let ended = try startLockstep(["run", "-n", "3", "--max-restarts", "2", "--", "/bin/sh", "-c", script, "sh"] + task).ended()
+        #expect(ended.status == 0 && ended.errorLines.count == 1, "\(ended.errors)")
+        #expect(ended.errors.hasSuffix("; 2 workers go on; it is started again (restart 1 of 2)\n"), "\(ended.errors)")
+        let alone = try startLockstep(StopTests.task + ["--steps", "20"]).ended()
+        #expect(alone.digest.map { ended.output.contains($0) } == true, "\(ended.output)")
+    }
+
     @Test func theLastWorkerGoesOnAlone() throws {
         let directory = try TemporaryDirectory()
         let run = try FaultTests.training(workers: 3, in: directory, ["--max-restarts", "0"])

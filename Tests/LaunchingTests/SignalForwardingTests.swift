@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Launching
+import TestSupport
 import Testing
 
 /// Each worker says its pid; traps say what they caught.

@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Launching
+import TestSupport
 import Testing
 
 /// A file without a name that collects what is written to a descriptor.
@@ -52,15 +53,6 @@ func launch(
     configure(&configuration)
     let outcome = try Launcher(configuration).run()
     return Launched(outcome: outcome, output: output, errors: errors)
-}
-
-/// The executable that the package builds beside its tests.
-func probePath() throws -> String {
-    var buffer = [UInt8](repeating: 0, count: 4096)
-    let count = buffer.withUnsafeMutableBytes { readlink("/proc/self/exe", $0.baseAddress!, $0.count) }
-    let executable = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
-    let name = try #require(executable.lastIndex { $0 == "/" })
-    return executable[...name] + "Probe"
 }
 
 /// A launcher in a process of its own, whose output lines arrive as they come.
