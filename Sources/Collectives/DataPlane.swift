@@ -27,6 +27,11 @@ final class DataPlane: @unchecked Sendable {
     private var spin = AdaptiveSpin(longest: DataPlane.longestSpin)
     /// This host has more workers than cores: who looks for bytes lets others have the core in between.
     private var isCrowded = false
+    /// What was started is worked at by the ring's thread, while the compute thread computes. Where the ring is within one host, and its workers
+    /// have every core, that only keeps some worker from computing, with a change of threads for every segment: it is cheaper done by
+    /// the compute threads, when they wait.
+    private var worksBehind = true
+    private let overlap: Bool?
     private var looks = 0
 
     private static let longestSpin = Duration.microseconds(100)
@@ -38,8 +43,10 @@ final class DataPlane: @unchecked Sendable {
     /// Tells the coordinator for whom this rank waits in vain. Set before the ring is formed.
     var stalled: (_ waitingFor: Int, _ limit: Duration) -> Void = { _, _ in }
 
-    init(secret: Secret, timeout: Duration, shared: Monitor<RingShared>) throws {
+    /// - Parameter overlap: as `WorkerEnvironment.overlap`.
+    init(secret: Secret, timeout: Duration, overlap: Bool?, shared: Monitor<RingShared>) throws {
         self.shared = shared
+        self.overlap = overlap
         self.timeout = timeout
         loop = try Loop()
         do {
@@ -73,8 +80,12 @@ final class DataPlane: @unchecked Sendable {
         self.generation = generation
         self.members = members
         self.place = place
-        let here = members.count { $0.hostName == members[place].hostName }
-        isCrowded = here > sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        let own = members[place]
+        let here = members.count { $0.hostName == own.hostName }
+        let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
+        isCrowded = here > cores
+        let hasNoCoreToSpare = here >= cores && members.allSatisfy { $0.hostName == own.hostName && $0.host == own.host }
+        worksBehind = overlap ?? !hasNoCoreToSpare
         loop.claim()
         formation.form(generation: generation, members: members, place: place, within: limit)
         drive { $0.isFormed }
@@ -82,11 +93,12 @@ final class DataPlane: @unchecked Sendable {
         try startThread()
     }
 
-    /// Puts an operation in the queue, for the ring's thread to begin. Waits only where the program is a thousand operations ahead.
+    /// Puts an operation in the queue, for the ring's thread to begin, or for whoever waits. Waits only where the program is a thousand
+    /// operations ahead.
     func submit(_ operation: RingShared.Operation) throws -> UInt64 {
         let sequence = try enqueue(operation)
         let driver = shared.notify(.ringThread) { shared in
-            if shared.driver == .nobody { shared.needsRingThread = true }
+            if shared.driver == .nobody, worksBehind { shared.needsRingThread = true }
             return shared.driver
         }
         if driver == .ringThread { wake.signal() }
@@ -101,6 +113,12 @@ final class DataPlane: @unchecked Sendable {
     }
 
     private func enqueue(_ operation: RingShared.Operation) throws -> UInt64 {
+        let needsDriver = shared.withLock { shared in
+            guard !shared.hasRoom, shared.driver == .nobody else { return false }
+            shared.needsRingThread = true
+            return true
+        }
+        if needsDriver { shared.notify(.ringThread) { _ in } }
         let sequence: Result<UInt64, any Error> = shared.wait(.computeThread) { shared in
             if let failure = shared.failure { return .failure(failure) }
             return shared.hasRoom ? .success(shared.submit(operation)) : nil

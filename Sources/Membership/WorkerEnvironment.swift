@@ -10,6 +10,7 @@ import Wire
 ///     LOCKSTEP_COORDINATOR        "launcher" if a launcher coordinates; else rank 0 does, at MASTER_PORT
 ///     LOCKSTEP_TIMEOUT            seconds that anything on the network may stand still; 300 if unset
 ///     LOCKSTEP_PEER_TIMEOUT       seconds without a sign of life after which a worker is taken for frozen; 5 if unset
+///     LOCKSTEP_OVERLAP            1: sums travel while the worker computes; 0: when it waits for them; if unset, whichever costs less
 ///
 /// Without RANK and WORLD_SIZE the program is a world of one, which needs none of the rest.
 public struct WorkerEnvironment: Sendable, Equatable {
@@ -20,6 +21,9 @@ public struct WorkerEnvironment: Sendable, Equatable {
     package var coordinator: CoordinatorAddress?
     public var timeout: Duration
     public var peerTimeout: Duration
+    /// Whether operations that were started are worked at while the worker computes. nil: unless the ring is within one host whose cores the
+    /// workers have taken already.
+    public var overlap: Bool?
 
     /// Whether nothing in the environment gives this process a place in a job.
     public var isAlone: Bool { worldSize == 1 && coordinator == nil }
@@ -66,6 +70,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
         }
         if let seconds = try number("LOCKSTEP_TIMEOUT", in: 1...86_400) { timeout = .seconds(seconds) }
         if let seconds = try number("LOCKSTEP_PEER_TIMEOUT", in: 1...86_400) { peerTimeout = .seconds(seconds) }
+        overlap = try number("LOCKSTEP_OVERLAP", in: 0...1).map { $0 == 1 }
         let givenRank = try number("RANK", in: 0...(WorkerEnvironment.largestWorld - 1))
         let givenSize = try number("WORLD_SIZE", in: 1...WorkerEnvironment.largestWorld)
         guard givenRank != nil || givenSize != nil else { return }

@@ -40,9 +40,11 @@ import Wire
     }
 
     /// More of them than may be under way, short ones that are exchanges, long ones on the ring, and both in turns.
-    @Test(arguments: [([50], 1500), ([20_000], 150), ([7, 20_000, 1, 0], 1200)])
-    func manyOperationsUnderWay(counts: [Int], operations: Int) throws {
-        try inWorld(of: 4) { ring in
+    /// More than there is room for, too, which must be worked at although nobody waits yet.
+    @Test(arguments: [([50], 1500), ([20_000], 150), ([7, 20_000, 1, 0], 1200)], [true, false, nil])
+    func manyOperationsUnderWay(shape: (counts: [Int], operations: Int), overlap: Bool?) throws {
+        let (counts, operations) = shape
+        try inWorld(of: 4, overlap: overlap) { ring in
             let ranges = (0..<operations).reduce(into: [Range<Int>]()) { ranges, number in
                 let start = ranges.last?.upperBound ?? 0
                 ranges.append(start..<(start + counts[number % counts.count]))
@@ -157,6 +159,7 @@ import Wire
     /// Memory that is given back while an operation reads and writes it would be found by the next who gets it.
     @Test func aBodyThatFailsLeavesNothingUnderWay() throws {
         struct Failure: Error {}
+        let hasFailed = Atomic<Bool>(false)
         try inWorld(of: 3) { ring in
             if ring.rank == 1 {
                 let values = UnsafeMutableBufferPointer<Float>.allocate(capacity: 8 << 20)
@@ -167,6 +170,7 @@ import Wire
                         throw Failure()
                     }
                 }
+                hasFailed.store(true, ordering: .relaxed)
                 // Nobody else has it from here on.
                 for index in values.indices { values[index] = 7 }
                 #expect(values.allSatisfy { $0 == 7 })
@@ -174,7 +178,8 @@ import Wire
                 #expect(throws: CollectiveError.self) { try ring.barrier() }
                 return
             }
-            // The others go on without it.
+            // Until then the operation cannot have ended. The others go on without that rank.
+            while !hasFailed.load(ordering: .relaxed) { usleep(500) }
             let outcome = try ring.section {
                 var values = [Float](repeating: 1, count: 8 << 20)
                 try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }

@@ -30,7 +30,7 @@ import Testing
 
     @Test(arguments: [
         ("RANK", "-1"), ("RANK", "x"), ("RANK", "3"), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "1e3"), ("MASTER_PORT", "65536"),
-        ("MASTER_PORT", "http"), ("LOCKSTEP_SECRET", "short"), ("LOCKSTEP_TIMEOUT", "0"), ("LOCAL_RANK", "-2"),
+        ("MASTER_PORT", "http"), ("LOCKSTEP_SECRET", "short"), ("LOCKSTEP_TIMEOUT", "0"), ("LOCAL_RANK", "-2"), ("LOCKSTEP_OVERLAP", "2"),
     ])
     func nonsenseNamesTheVariable(name: String, value: String) {
         let error = #expect(throws: MembershipError.self) { try read([name: value]) }

@@ -76,17 +76,19 @@ package final class LocalCoordinator: Sendable {
         onLoop { $0.processEnded(rank: rank, willReturn: willReturn) }
     }
 
-    /// What a worker finds in its environment.
-    package func variables(rank: Int, timeout: Int = 30, secret other: Secret? = nil) -> [String: String] {
+    /// What a worker finds in its environment. Every other rank overlaps, so that both ways are gone, and meet.
+    package func variables(rank: Int, timeout: Int = 30, overlap: Bool? = nil, secret other: Secret? = nil) -> [String: String] {
         [
             "RANK": "\(rank)", "WORLD_SIZE": "\(max(worldSize, rank + 1))", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "\(port)",
             "LOCKSTEP_SECRET": (other ?? secret).hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
-            "LOCKSTEP_TIMEOUT": "\(timeout)",
+            "LOCKSTEP_TIMEOUT": "\(timeout)", "LOCKSTEP_OVERLAP": overlap ?? (rank % 2 == 1) ? "1" : "0",
         ]
     }
 
-    package func environment(rank: Int, timeout: Int = 30, secret other: Secret? = nil) throws -> WorkerEnvironment {
-        let values = variables(rank: rank, timeout: timeout, secret: other)
+    package func environment(
+        rank: Int, timeout: Int = 30, overlap: Bool? = nil, secret other: Secret? = nil
+    ) throws -> WorkerEnvironment {
+        let values = variables(rank: rank, timeout: timeout, overlap: overlap, secret: other)
         return try WorkerEnvironment { values[$0] }
     }
 
@@ -97,12 +99,12 @@ package final class LocalCoordinator: Sendable {
 }
 
 /// Runs a program on every rank of a world, each with a ring of its own, and records what it throws.
-package func inWorld(of worldSize: Int, timeout: Int = 30, _ program: @escaping @Sendable (Ring) throws -> Void) throws {
+package func inWorld(of worldSize: Int, timeout: Int = 30, overlap: Bool? = nil, _ program: @escaping @Sendable (Ring) throws -> Void) throws {
     let coordinator = try LocalCoordinator(worldSize: worldSize)
     defer { coordinator.stop() }
     inThreads(worldSize) { rank in
         do {
-            let ring = try Ring(try coordinator.environment(rank: rank, timeout: timeout))
+            let ring = try Ring(try coordinator.environment(rank: rank, timeout: timeout, overlap: overlap))
             try program(ring)
             ring.close()
         } catch {
