@@ -82,7 +82,8 @@ private struct Verdict {
         case CollectiveError.interrupted:
             isOthersDoing = true
             isKnownToAll = false
-        case MembershipError.refused:
+        case MembershipError.refused, MembershipError.coordinatorLost, MembershipError.noCoordinator:
+            // Under a launcher, which is the coordinator and lives: another life of this worker may do better.
             isOthersDoing = getenv("LOCKSTEP_COORDINATOR") != nil
             isKnownToAll = false
         default: isKnownToAll = false

@@ -78,6 +78,18 @@ import Testing
         #expect(ended.errors.contains("no coordinator at 127.0.0.1:\(port)"), "\(ended.errors)")
     }
 
+    /// Under a launcher it is not this worker that failed: its status says so, and it is started again.
+    @Test(arguments: [true, false]) func aCoordinatorThatGoesAway(isLauncher: Bool) throws {
+        let listener = try Listener(port: 0)
+        var environment = ByHandTests.environments(2, port: listener.port)[1]
+        if isLauncher { environment["LOCKSTEP_COORDINATOR"] = "launcher" }
+        let run = try startLockstep(ByHandTests.task, environment: environment)
+        listener.acceptAndClose()
+        let ended = try run.ended()
+        #expect(ended.status == (isLauncher ? 76 : 1) && ended.errorLines.count == 1, "\(ended)")
+        #expect(ended.errors.contains("127.0.0.1:\(listener.port)"), "\(ended.errors)")
+    }
+
     @Test func aPortInUse() throws {
         let port = try freePort()
         let taken = try Listener(port: port)
@@ -143,6 +155,12 @@ final class Listener {
     }
 
     deinit { close(descriptor) }
+
+    /// Waits for somebody to connect, and closes the connection; nobody else will be heard.
+    func acceptAndClose() {
+        close(accept(descriptor, nil, nil))
+        shutdown(descriptor, Int32(SHUT_RDWR))
+    }
 }
 
 /// A port that nobody had a moment ago.
