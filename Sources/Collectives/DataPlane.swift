@@ -97,11 +97,8 @@ final class DataPlane: @unchecked Sendable {
     /// operations ahead.
     func submit(_ operation: RingShared.Operation) throws -> UInt64 {
         let sequence = try enqueue(operation)
-        let driver = shared.notify(.ringThread) { shared in
-            if shared.driver == .nobody, worksBehind { shared.needsRingThread = true }
-            return shared.driver
-        }
-        if driver == .ringThread { wake.signal() }
+        if worksBehind { shared.notify(.ringThread) { if $0.driver == .nobody { $0.needsRingThread = true } } }
+        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
         return sequence
     }
 
@@ -232,7 +229,11 @@ final class DataPlane: @unchecked Sendable {
             while !shared.withLock({ $0.isStopping || $0.failure != nil || $0.completed == $0.submitted }) {
                 loop.runOnce(waiting: true)
             }
-            shared.notify(.computeThread) { $0.driver = .nobody }
+            shared.notify(.computeThread) { shared in
+                shared.driver = .nobody
+                // Something may have been submitted since the last look.
+                shared.needsRingThread = shared.completed < shared.submitted
+            }
         }
     }
 
