@@ -10,8 +10,8 @@ package struct BucketPlan: Equatable, Sendable {
     /// The bucket of each part.
     package let bucketOfPart: [Int]
 
-    /// Enough to pay for an operation, small enough that several are under way before backward ends.
-    package static let usualElements = 256 * 1024
+    /// Enough to pay for an operation, small enough that little is left to send when backward ends: that matters on a slow wire.
+    package static let usualElements = 64 * 1024
 
     /// - Parameters:
     ///   - offsets: the first element of each part, ascending.
