@@ -10,11 +10,7 @@ extension Trainer {
         try prepareReducer(step)
         let reducer = reducer!
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
-        return try section(step, reducer, &clock)
-    }
-
-    private func section(_ step: StepPlan.Step, _ reducer: GradientReducer, _ clock: inout StepClock) throws -> Ring.Outcome {
-        try ring.section(isOpen: true) {
+        return try ring.section(isOpen: true) {
             reducer.beginAttempt()
             let missing = try exchangePlans(step)
             let began = clock[.compute]
