@@ -42,7 +42,7 @@ struct CheckCommand: ParsableCommand {
                 let prints = ring.rank == 0 && !linesOnly
                 if prints { printHead() }
                 let isRight = try check(ring)
-                if prints { printVerdict(isRight) }
+                if prints { printVerdict(isRight ? 0 : 1) }
                 if !isRight { throw UsageError("elements are wrong: see the table") }
             }
         }
@@ -50,11 +50,11 @@ struct CheckCommand: ParsableCommand {
         for size in workers.sizes {
             let status = try Launch.ofThisProgram(workers: size, furtherArguments: ["--lines-only"]).run()
             if status != 0 {
-                printVerdict(false)
+                printVerdict(status)
                 throw ExitStatus(status: status)
             }
         }
-        printVerdict(true)
+        printVerdict(0)
     }
 
     /// Runs all lines on this rank; rank 0 prints them.
@@ -81,8 +81,13 @@ struct CheckCommand: ParsableCommand {
         printOutput(row("workers", "operation", "type", "reduction", "operations", "elements", "#wrong"))
     }
 
-    private func printVerdict(_ isRight: Bool) {
-        printOutput(isRight ? "all right: every element on every rank is what it must be" : "NOT RIGHT: see above")
+    /// - Parameter status: what the last world ended with.
+    private func printVerdict(_ status: Int32) {
+        switch status {
+        case 0: printOutput("all right: every element on every rank is what it must be")
+        case 128...: printOutput("stopped before the end: the lines above are all that was checked")
+        default: printOutput("NOT RIGHT: see above")
+        }
     }
 
     private func row(_ cells: String...) -> String {
