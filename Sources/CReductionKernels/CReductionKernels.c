@@ -1,11 +1,6 @@
 #include "CReductionKernels.h"
+#include "Clones.h"
 #include <string.h>
-
-#if defined(__x86_64__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define CLONES
-#endif
 
 static inline uint32_t magnitude(float value) {
     uint32_t bits;

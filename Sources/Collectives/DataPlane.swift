@@ -31,6 +31,7 @@ final class DataPlane: @unchecked Sendable {
     /// have every core, that only keeps some worker from computing, with a change of threads for every segment: it is cheaper done by
     /// the compute threads, when they wait.
     private var worksBehind = true
+    private var isOneHost = false
     private let overlap: Bool?
     private var looks = 0
 
@@ -84,8 +85,8 @@ final class DataPlane: @unchecked Sendable {
         let here = members.count { $0.hostName == own.hostName }
         let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         isCrowded = here > cores
-        let hasNoCoreToSpare = here >= cores && members.allSatisfy { $0.hostName == own.hostName && $0.host == own.host }
-        worksBehind = overlap ?? !hasNoCoreToSpare
+        isOneHost = members.allSatisfy { $0.hostName == own.hostName && $0.host == own.host }
+        worksBehind = overlap ?? !(isOneHost && here >= cores)
         loop.claim()
         formation.form(generation: generation, members: members, place: place, within: limit)
         drive { $0.isFormed }
@@ -251,7 +252,8 @@ final class DataPlane: @unchecked Sendable {
         case .success(let streams):
             do {
                 connections = try RingConnections(
-                    streams, rank: place, worldSize: members.count, generation: generation, timeout: timeout, neighbour: neighbour,
+                    streams, rank: place, worldSize: members.count, generation: generation, packs: !isOneHost, timeout: timeout,
+                    neighbour: neighbour,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
                 shared.notify(.computeThread) { $0.isFormed = true }

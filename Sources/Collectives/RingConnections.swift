@@ -28,16 +28,16 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     private static let ringInboxBytes = 1024 + FrameHeader.byteCount
     private static let partnerInboxBytes = 4096 + 2 * FrameHeader.byteCount
 
-    /// Takes the streams over. `neighbour` says who a rank is.
+    /// Takes the streams over. `neighbour` says who a rank is; `packs` as for `RingProtocol`.
     init(
-        _ streams: RingFormation.Streams, rank: Int, worldSize: Int, generation: UInt32, timeout: Duration,
+        _ streams: RingFormation.Streams, rank: Int, worldSize: Int, generation: UInt32, packs: Bool, timeout: Duration,
         neighbour: (Int) -> Neighbour, completedThrough: @escaping (UInt64) -> Void, failed: @escaping (CollectiveError) -> Void
     ) throws(LoopError) {
         self.worldSize = worldSize
         self.timeout = timeout
         self.completedThrough = completedThrough
         self.failed = failed
-        ring = RingProtocol(rank: rank, worldSize: worldSize, generation: generation, link: self)
+        ring = RingProtocol(rank: rank, worldSize: worldSize, generation: generation, packs: packs, link: self)
         exchange = ExchangeProtocol(rank: rank, worldSize: worldSize, generation: generation, link: self)
         let watch = try Timer(loop: streams.left.loop) { [weak self] in self?.lookForProgress() }
         watch.start(every: min(timeout / 8, .seconds(1)))

@@ -8,7 +8,7 @@ struct RingLayout {
     /// Slices under way.
     static let window = 2
     /// All slots together, whatever the world size: a ring has two neighbours, so that each costs at most half of this.
-    static let slotBudgetBytes = 8 << 20
+    static let slotBudgetBytes = 6 << 20
     static let longestSegmentBytes = 1 << 20
     /// A chunk of less goes as one segment.
     static let shortestSegmentBytes = 256 << 10

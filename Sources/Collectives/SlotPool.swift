@@ -44,6 +44,11 @@ struct SlotPool: ~Copyable {
     /// The header that a slot's bytes came with.
     func header(_ slot: Int) -> FrameHeader { headers[slot] }
 
+    /// What is in a slot takes so many bytes now.
+    mutating func setBytes(_ slot: Int, _ bytes: Int) {
+        headers[slot].payloadBytes = UInt32(bytes)
+    }
+
     /// The memory of a slot that is not free.
     func memory(_ slot: Int) -> UnsafeMutableRawPointer {
         precondition(buffers[slot] >= 0, "a free slot has no memory")

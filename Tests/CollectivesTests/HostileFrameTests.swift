@@ -51,10 +51,10 @@ import Wire
             let worldSize = Int.random(in: 2...4, using: &generator)
             let program = program(worldSize: worldSize, &generator)
             let left = SimulatedRing.Worker()
-            left.ring = RingProtocol(rank: 0, worldSize: worldSize, generation: 1, link: left)
+            left.ring = RingProtocol(rank: 0, worldSize: worldSize, generation: 1, packs: true, link: left)
             try program.submit(to: left, 0..<3)
             let target = SimulatedRing.Worker()
-            target.ring = RingProtocol(rank: 1, worldSize: worldSize, generation: 1, link: target)
+            target.ring = RingProtocol(rank: 1, worldSize: worldSize, generation: 1, packs: true, link: target)
             // This rank's program may be behind: what comes early is judged when it gets there.
             let early = Int.random(in: 0...3, using: &generator)
             do {

@@ -54,11 +54,12 @@ final class SimulatedRing {
     let workers: [Worker]
     private var generator: SeededGenerator
 
+    /// Some ranks pack what they send, others do not, as the seed has it.
     init(worldSize: Int, seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         workers = (0..<worldSize).map { rank in
             let worker = Worker()
-            worker.ring = RingProtocol(rank: rank, worldSize: worldSize, generation: 1, link: worker)
+            worker.ring = RingProtocol(rank: rank, worldSize: worldSize, generation: 1, packs: Bool.random(using: &generator), link: worker)
             var own = SeededGenerator(seed: generator.next())
             worker.sendsAtOnce = { Bool.random(using: &own) }
             return worker

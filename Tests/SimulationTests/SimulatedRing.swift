@@ -38,7 +38,7 @@ final class SimulatedRing: RingLink {
         self.left = left
         self.right = right
         self.generation = generation
-        ring = RingProtocol(rank: place, worldSize: worldSize, generation: generation, link: self)
+        ring = RingProtocol(rank: place, worldSize: worldSize, generation: generation, packs: true, link: self)
     }
 
     var bytesMoved: UInt64 { ring.bytesSent + ring.bytesReceived }

@@ -1,6 +1,7 @@
 // The inner loops of the sums. Plain loops over contiguous memory, one clone a instruction set, chosen at load time.
 // Every clone gives the same bits: there is no reassociation, and no contraction of a multiplication with an addition.
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,24 @@ void lockstep_finish_carrier(void *restrict result, const void *restrict partial
 
 // result[i] = float32(carrier[i]): the finish of a world of one.
 void lockstep_round_carrier(void *restrict result, const void *restrict carrier, size_t count);
+
+// Packed carriers: 48 bits each, and 16 for each block, wherever all of them come back from that bit for bit (`Packing.c`). Carriers that are
+// multiples of one quantum do unless some of a block are 2^47 times as large or more; those that do not are sent as they are.
+// At most LOCKSTEP_MOST_PACKED at a time. `packed` and `memory` have room for `count` carriers as they are, whatever they hold.
+#define LOCKSTEP_PACKING_BLOCK 256
+#define LOCKSTEP_MOST_PACKED (1 << 17)
+
+// What `count` carriers take when packed; less than their own 8 * count from 8 of them on.
+size_t lockstep_packed_bytes(size_t count);
+
+// Packs carriers. False, and nothing of use in `packed`, where they do not fit.
+bool lockstep_pack(void *restrict packed, const double *restrict carriers, size_t count);
+
+// Adds own to the packed carriers in memory, which then holds the sums: packed, or, with false, as they are.
+bool lockstep_add_packed(void *restrict memory, const double *restrict own, size_t count);
+
+// result[i] = float32(packed[i] + own[i]), as `lockstep_finish_carrier`. Any bytes may stand in `packed`; they make some numbers.
+void lockstep_finish_packed(void *restrict result, const void *restrict packed, const double *restrict own, size_t count);
 
 // result[i] = bfloat16(x[i]), to nearest, ties to even, NaN kept quiet; and back.
 void lockstep_to_bf16(uint16_t *restrict result, const float *restrict x, size_t count);
