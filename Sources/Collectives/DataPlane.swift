@@ -33,6 +33,7 @@ final class DataPlane: @unchecked Sendable {
     private var worksBehind = true
     private var isOneHost = false
     private let overlap: Bool?
+    private let threadsPerWorker: Int
     private var looks = 0
 
     private static let longestSpin = Duration.microseconds(100)
@@ -44,11 +45,11 @@ final class DataPlane: @unchecked Sendable {
     /// Tells the coordinator for whom this rank waits in vain. Set before the ring is formed.
     var stalled: (_ waitingFor: Int, _ limit: Duration) -> Void = { _, _ in }
 
-    /// - Parameter overlap: as `WorkerEnvironment.overlap`.
-    init(secret: Secret, timeout: Duration, overlap: Bool?, shared: Monitor<RingShared>) throws {
+    init(_ environment: WorkerEnvironment, secret: Secret, shared: Monitor<RingShared>) throws {
         self.shared = shared
-        self.overlap = overlap
-        self.timeout = timeout
+        overlap = environment.overlap
+        threadsPerWorker = environment.threads
+        timeout = environment.timeout
         loop = try Loop()
         do {
             wake = try Wake(loop: loop) { [weak self] in self?.takeSubmissions() }
@@ -86,7 +87,7 @@ final class DataPlane: @unchecked Sendable {
         let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         isCrowded = here > cores
         isOneHost = members.allSatisfy { $0.hostName == own.hostName && $0.host == own.host }
-        worksBehind = overlap ?? !(isOneHost && here >= cores)
+        worksBehind = overlap ?? !(isOneHost && here * threadsPerWorker >= cores)
         loop.claim()
         formation.form(generation: generation, members: members, place: place, within: limit)
         drive { $0.isFormed }

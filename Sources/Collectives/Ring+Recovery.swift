@@ -58,7 +58,7 @@ extension Ring {
         return event {
             let host = try host.get()
             shared.withLock { $0.beginGeneration() }
-            let data = try DataPlane(secret: address.secret, timeout: environment.timeout, overlap: environment.overlap, shared: shared)
+            let data = try DataPlane(environment, secret: address.secret, shared: shared)
             self.data = data
             data.stalled = { [weak control] in control?.stalled(waitingFor: $0, limit: $1) }
             let port = try data.listen(on: host)

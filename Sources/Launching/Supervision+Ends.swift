@@ -41,7 +41,9 @@ extension Supervision {
         case .failed where hasRing && !worker.isMember && othersCanGoOn(without: rank):
             // A newcomer that fails takes nobody with it.
             died(rank, .failed, at: now, &actions)
-        case .consequence where ending == .exited(status: WorkerStatus.peerLost) && hasRing && policy.survivesDeaths && pressure.level < .terminate:
+        case .consequence
+        where ending == .exited(status: WorkerStatus.peerLost) && policy.survivesDeaths && pressure.level < .terminate
+            && (hasRing || othersCanGoOn(without: rank)):
             workers[rank].sequel = .judgement(at: now + policy.limits.judgement)
         case let blame:
             if blame == .crashed, hasRing, policy.survivesDeaths {

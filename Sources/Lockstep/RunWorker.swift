@@ -22,7 +22,8 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?
     do {
-        let environment = try WorkerEnvironment.current()
+        var environment = try WorkerEnvironment.current()
+        environment.threads = threadsPerWorker
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }
         _ = setThreadsPerWorker(threadsPerWorker)
         let joined = try Ring(environment, told: MembershipReport().tell)

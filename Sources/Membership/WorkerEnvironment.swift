@@ -24,6 +24,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
     /// Whether operations that were started are worked at while the worker computes. nil: unless the ring is within one host whose cores the
     /// workers have taken already.
     public var overlap: Bool?
+    /// Threads that the worker computes with, which is how many cores it takes. Not in the environment: the program's own choice.
+    public var threads = 1
 
     /// Whether nothing in the environment gives this process a place in a job.
     public var isAlone: Bool { worldSize == 1 && coordinator == nil }

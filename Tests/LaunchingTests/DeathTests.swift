@@ -136,6 +136,28 @@ private func lost(
     #expect(other.receive(.tick, at: .milliseconds(1250)).first == .blame(rank: 1, .exited(status: 4)))
 }
 
+@Test func soItIsBeforeThereIsARing() {
+    func two(maxRestarts: Int) -> Supervision {
+        var policy = Supervision.Policy()
+        policy.maxRestarts = maxRestarts
+        var supervision = Supervision(workerCount: 2, policy: policy)
+        for rank in 0..<2 { _ = supervision.receive(.started(rank: rank), at: .zero) }
+        return supervision
+    }
+    var supervision = two(maxRestarts: 1)
+    #expect(supervision.end(0, peerLost, at: .seconds(1)) == [])
+    let actions = supervision.receive(.tick, at: .milliseconds(1250))
+    #expect(actions == [lost(0, peerLost, remaining: 1, .restart(after: .zero, number: 1)), .start(rank: 0)])
+
+    var spent = two(maxRestarts: 0)
+    #expect(spent.end(0, peerLost, at: .seconds(1)).first == .announce(.terminate, .failure))
+
+    var victim = two(maxRestarts: 1)
+    _ = victim.end(0, peerLost, at: .seconds(1))
+    let ends = victim.end(1, .exited(status: 4), at: .milliseconds(1100)).suffix(2)
+    #expect(ends == [.blame(rank: 1, .exited(status: 4)), .finish(status: 4)])
+}
+
 @Test func aLostWorkerThatDoesNotNoticeIsEnded() {
     var supervision = three()
     _ = supervision.receive(.lost(rank: 1), at: .seconds(1))
