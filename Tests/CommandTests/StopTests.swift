@@ -55,6 +55,15 @@ import Testing
         #expect(!run.output.contains("stopped"))
     }
 
+    /// What was checked by then was right, and that is not to be read as the contrary.
+    @Test func aCheckThatIsStoppedSaysSo() throws {
+        let run = try startLockstep(["check", "-n", "2", "--largest", "16M"])
+        try #require(wait { run.output.split(separator: "\n").count > 1 }, "\(run.errors)")
+        kill(run.pid, SIGTERM)
+        let ended = try run.ended(within: .seconds(40))
+        #expect(ended.status == 143 && ended.lines.last == "stopped before the end: the lines above are all that was checked")
+    }
+
     /// A shell that starts something in the background has it ignore SIGINT, and so does nohup with SIGHUP.
     @Test func whatWasIgnoredStaysSo() throws {
         let script = "trap '' INT; exec \(try built("lockstep")) \(StopTests.task.joined(separator: " ")) --steps 1000000"
