@@ -1,9 +1,9 @@
 // Carriers in 48 bits each, where that loses nothing.
 //
-// The carriers of a tensor are multiples of one quantum, and few of them use all 53 bits: within a block, those that do not differ by more
-// than 2^47 from the block's last place are integers k of at most 47 bits and a sign, times 2^e. Adding M = (2^52 + 2^47) 2^e to such a
-// number makes a float64 whose low 48 bits are k + 2^47, and whose other bits are the same for the whole block. What does not come back
-// bit for bit when M is subtracted again does not fit.
+// The carriers of a tensor are multiples of one quantum, and few of them use all 53 bits. Take 2^e as 2^-47 of the power of two above a block's
+// largest magnitude: carriers that are k 2^e with whole k, |k| < 2^47, fit. Adding M = (2^52 + 2^47) 2^e to such a number makes a float64
+// whose low 48 bits are k + 2^47, and whose other bits are the same for the whole block. What does not come back bit for bit when M is
+// subtracted again does not fit.
 //
 // In memory: 6 bytes an element, little-endian, the blocks one after another; then, at a multiple of 8 bytes, 2 bytes a block: the
 // exponent field of M.
@@ -14,13 +14,14 @@
 enum { BLOCK = LOCKSTEP_PACKING_BLOCK, BYTES = 6 };
 /// No exponent field: the block does not fit.
 enum { MISFIT = 0xffff };
-/// The largest exponent field of a float64 that is a number, less what M is above the largest element.
-enum { MOST = 0x7f8 };
+/// The largest exponent field of a float64 that is a number, as M must be.
+enum { MOST = 0x7fe };
 
-typedef double doubles __attribute__((vector_size(32), aligned(8)));
-typedef int64_t words __attribute__((vector_size(32), aligned(8)));
+typedef double doubles __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t words __attribute__((vector_size(32), aligned(8), may_alias));
 typedef uint8_t bytes __attribute__((vector_size(32)));
-typedef uint8_t half __attribute__((vector_size(16), aligned(1)));
+typedef uint8_t half __attribute__((vector_size(16), aligned(1), may_alias));
+typedef uint16_t exponent __attribute__((may_alias));
 
 static const uint64_t OFFSET = 1ull << 47;
 static const uint64_t MAGNITUDE = ~0ull >> 1;
@@ -49,7 +50,7 @@ INLINE unsigned exponent_field(const double *x, size_t count) {
     uint64_t largest = 0;
     for (; i < count; i++) largest = (bits(x[i]) & MAGNITUDE) > largest ? bits(x[i]) & MAGNITUDE : largest;
     for (int lane = 0; lane < 4; lane++) largest = (uint64_t)most[lane] > largest ? (uint64_t)most[lane] : largest;
-    // |x| < 2^(E - 1022), and the quantum is to be 2^-47 of that: M's exponent is 52 above the quantum's.
+    // With the largest's field E, |x| < 2^(E - 1022), 2^e is 2^-47 of that, and M's exponent is 52 above e.
     unsigned field = (unsigned)(largest >> 52) + 6;
     return field > MOST ? MISFIT : field;
 }
@@ -102,48 +103,40 @@ INLINE void unpack_block(double *x, const uint8_t *from, unsigned field, size_t 
 
 static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t fields_offset(size_t count) { return (count * BYTES + 7) & ~(size_t)7; }
+static inline size_t block_count(size_t count) { return (count + BLOCK - 1) / BLOCK; }
 
-static inline unsigned field_of(const uint8_t *fields, size_t block) {
-    uint16_t field;
-    memcpy(&field, fields + 2 * block, sizeof field);
-    return field;
-}
-
-static inline void set_field(uint8_t *fields, size_t block, unsigned value) {
-    uint16_t field = (uint16_t)value;
-    memcpy(fields + 2 * block, &field, sizeof field);
-}
-
-size_t lockstep_packed_bytes(size_t count) { return fields_offset(count) + 2 * ((count + BLOCK - 1) / BLOCK); }
+size_t lockstep_packed_bytes(size_t count) { return fields_offset(count) + sizeof(exponent) * block_count(count); }
 
 CLONES bool lockstep_pack(void *restrict packed, const double *restrict carriers, size_t count) {
-    uint8_t *to = packed, *fields = to + fields_offset(count);
+    uint8_t *to = packed;
+    exponent *fields = (exponent *)(to + fields_offset(count));
     for (size_t first = 0, block = 0; first < count; first += BLOCK, block++) {
         unsigned field = pack_block(to + first * BYTES, carriers + first, least(BLOCK, count - first));
         if (field == MISFIT) return false;
-        set_field(fields, block, field);
+        fields[block] = (exponent)field;
     }
     return true;
 }
 
 CLONES bool lockstep_add_packed(void *restrict memory, const double *restrict own, size_t count) {
-    uint8_t *all = memory, *fields = all + fields_offset(count);
+    uint8_t *all = memory;
+    exponent *fields = (exponent *)(all + fields_offset(count));
     double sum[BLOCK];
-    size_t blocks = (count + BLOCK - 1) / BLOCK, misfit = blocks;
+    size_t blocks = block_count(count), misfit = blocks;
     for (size_t block = 0; block < blocks && misfit == blocks; block++) {
         size_t first = block * BLOCK, size = least(BLOCK, count - first);
-        unpack_block(sum, all + first * BYTES, field_of(fields, block), size);
+        unpack_block(sum, all + first * BYTES, fields[block], size);
         for (size_t i = 0; i < size; i++) sum[i] += own[first + i];
         unsigned field = pack_block(all + first * BYTES, sum, size);
         if (field == MISFIT)
             misfit = block;
         else
-            set_field(fields, block, field);
+            fields[block] = (exponent)field;
     }
     if (misfit == blocks) return true;
     // All of them as they are, the last first: what is written stands behind what is still to be read, but for the fields.
-    uint16_t kept[LOCKSTEP_MOST_PACKED / BLOCK];
-    memcpy(kept, fields, 2 * blocks);
+    exponent kept[LOCKSTEP_MOST_PACKED / BLOCK];
+    memcpy(kept, fields, blocks * sizeof *fields);
     double *raw = memory, other[BLOCK];
     for (size_t block = blocks; block-- > 0;) {
         size_t first = block * BLOCK, size = least(BLOCK, count - first);
@@ -161,11 +154,12 @@ CLONES bool lockstep_add_packed(void *restrict memory, const double *restrict ow
 
 CLONES void lockstep_finish_packed(void *restrict result, const void *restrict packed, const double *restrict own, size_t count) {
     float *to = result;
-    const uint8_t *from = packed, *fields = from + fields_offset(count);
+    const uint8_t *from = packed;
+    const exponent *fields = (const exponent *)(from + fields_offset(count));
     double partial[BLOCK];
     for (size_t first = 0, block = 0; first < count; first += BLOCK, block++) {
         size_t size = least(BLOCK, count - first);
-        unpack_block(partial, from + first * BYTES, field_of(fields, block), size);
+        unpack_block(partial, from + first * BYTES, fields[block], size);
         for (size_t i = 0; i < size; i++) to[first + i] = (float)(partial[i] + own[first + i]);
     }
 }

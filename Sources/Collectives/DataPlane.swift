@@ -31,7 +31,6 @@ final class DataPlane: @unchecked Sendable {
     /// have every core, that only keeps some worker from computing, with a change of threads for every segment: it is cheaper done by
     /// the compute threads, when they wait.
     private var worksBehind = true
-    private var isOneHost = false
     private let overlap: Bool?
     private let threadsPerWorker: Int
     private var looks = 0
@@ -82,11 +81,9 @@ final class DataPlane: @unchecked Sendable {
         self.generation = generation
         self.members = members
         self.place = place
-        let own = members[place]
-        let here = members.count { $0.hostName == own.hostName }
+        let here = members.count { $0.hostName == members[place].hostName }
         let cores = sysconf(Int32(_SC_NPROCESSORS_ONLN))
         isCrowded = here > cores
-        isOneHost = members.allSatisfy { $0.hostName == own.hostName && $0.host == own.host }
         worksBehind = overlap ?? !(isOneHost && here * threadsPerWorker >= cores)
         loop.claim()
         formation.form(generation: generation, members: members, place: place, within: limit)
@@ -100,17 +97,15 @@ final class DataPlane: @unchecked Sendable {
     func submit(_ operation: RingShared.Operation) throws -> UInt64 {
         let sequence = try enqueue(operation)
         if worksBehind { shared.notify(.ringThread) { if $0.driver == .nobody { $0.needsRingThread = true } } }
-        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
         return sequence
     }
 
     /// Puts an operation in the queue and drives the loop until it has ended, unless the ring's thread is at it already.
     func run(_ operation: RingShared.Operation) throws {
-        let sequence = try enqueue(operation)
-        if shared.withLock({ $0.driver == .ringThread }) { wake.signal() }
-        try wait(for: sequence)
+        try wait(for: enqueue(operation))
     }
 
+    /// Puts an operation in the queue, and tells the ring's thread if that is at work. Its number among the operations.
     private func enqueue(_ operation: RingShared.Operation) throws -> UInt64 {
         let needsDriver = shared.withLock { shared in
             guard !shared.hasRoom, shared.driver == .nobody else { return false }
@@ -118,12 +113,14 @@ final class DataPlane: @unchecked Sendable {
             return true
         }
         if needsDriver { shared.notify(.ringThread) { _ in } }
-        let sequence: Result<UInt64, any Error> = shared.wait(.computeThread) { shared in
+        let submission: Result<(sequence: UInt64, isDriven: Bool), any Error> = shared.wait(.computeThread) { shared in
             if let failure = shared.failure { return .failure(failure) }
-            return shared.hasRoom ? .success(shared.submit(operation)) : nil
+            return shared.hasRoom ? .success((shared.submit(operation), shared.driver == .ringThread)) : nil
         }
-        if case .failure = sequence { settle() }
-        return try sequence.get()
+        if case .failure = submission { settle() }
+        let (sequence, isDriven) = try submission.get()
+        if isDriven { wake.signal() }
+        return sequence
     }
 
     /// Returns when nobody drives the loop any more, which after a failure is soon and for good: the caller's memory is its own again.
@@ -262,6 +259,10 @@ final class DataPlane: @unchecked Sendable {
                 fail(error)
             }
         }
+    }
+
+    private var isOneHost: Bool {
+        members.allSatisfy { $0.hostName == members[place].hostName && $0.host == members[place].host }
     }
 
     /// The connections know members by their places; their errors get the ranks in `named`.

@@ -46,7 +46,7 @@ import Testing
         for count in [64, 65, 67, 255, 256, 257, 511, 1024, 4099, 1 << 17] {
             let bytes = try #require(reduction.packedBytes(count))
             #expect(bytes <= count * 6 + 8 + (count + 255) / 256 * 2)
-            for exponent in [-1000, -149, -60, 0, 20, 900] {
+            for exponent in [-1000, -149, -60, 0, 20, 900, 970] {
                 let values = numbers(count, bits: 47, exponent: exponent, &generator)
                 withMemory(count) { memory in
                     #expect(pack(values, into: memory), "\(count) at 2^\(exponent)")

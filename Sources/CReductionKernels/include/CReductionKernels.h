@@ -35,7 +35,8 @@ void lockstep_round_carrier(void *restrict result, const void *restrict carrier,
 
 // Packed carriers: 48 bits each, and 16 for each block, wherever all of them come back from that bit for bit (`Packing.c`). Carriers that are
 // multiples of one quantum do unless some of a block are 2^47 times as large or more; those that do not are sent as they are.
-// At most LOCKSTEP_MOST_PACKED at a time. `packed` and `memory` have room for `count` carriers as they are, whatever they hold.
+// At most LOCKSTEP_MOST_PACKED at a time. `packed` and `memory` are aligned for float64, and have room for `count`
+// carriers as they are, whatever they hold.
 #define LOCKSTEP_PACKING_BLOCK 256
 #define LOCKSTEP_MOST_PACKED (1 << 17)
 
