@@ -3,19 +3,23 @@ import Wire
 /// One operation as the caller submits it: memory of the caller's, alive until the operation has ended.
 ///
 /// `source` and `result` are where element 0 of all `count` stands, or would stand: a reduce-scatter writes chunk `rank` of the
-/// result only, an all-gather reads it there, and a broadcast reads or writes all of it. Those two read no source.
+/// result only (and, with a copy, the one before it), an all-gather reads what that writes, and a broadcast reads or writes all of it.
+/// Those two read no source.
 package struct CollectiveOperation {
     package var reduction: Reduction
     package var source: UnsafeRawPointer
     package var result: UnsafeMutableRawPointer
     package var count: Int
     package var pattern: RingPlan.Pattern
+    /// Chunks begin at multiples of it.
+    package var grain: Int
 
     package init(
         reduction: Reduction, source: UnsafeRawPointer, result: UnsafeMutableRawPointer, count: Int,
-        pattern: RingPlan.Pattern = .allReduce
+        pattern: RingPlan.Pattern = .allReduce, grain: Int = 1
     ) {
         self.pattern = pattern
+        self.grain = grain
         self.reduction = reduction
         self.source = source
         self.result = result
@@ -30,8 +34,8 @@ package struct CollectiveOperation {
         let pattern: UInt16 =
             switch self.pattern {
             case .allReduce: 0
-            case .reduceScatter: 1
-            case .allGather: 2
+            case .reduceScatter(let copies): copies == 0 ? 1 : 4
+            case .allGather(let copies): copies == 0 ? 2 : 5
             case .broadcast: 3
             }
         return UInt16(reduction.element.rawValue) | UInt16(reduction.operation.rawValue) << 4 | pattern << 8
@@ -39,7 +43,7 @@ package struct CollectiveOperation {
 
     /// "all-reduce (float32 sum)", for messages; "?" for a signature that no rank of this build has.
     static func name(ofSignature signature: UInt16) -> String {
-        let names = ["all-reduce", "reduce-scatter", "all-gather", "broadcast"]
+        let names = ["all-reduce", "reduce-scatter", "all-gather", "broadcast", "reduce-scatter with copies", "all-gather from copies"]
         guard let element = Reduction.Element(rawValue: UInt8(signature & 0xF)),
             let operation = ReduceOperation(rawValue: UInt8(signature >> 4 & 0xF)), element != .carrier || operation == .sum,
             Int(signature >> 8) < names.count

@@ -134,12 +134,12 @@ public final class Ring {
     public func reduceScatter<Element: RingElement>(
         _ values: UnsafeMutableBufferPointer<Element>, _ operation: ReduceOperation = .sum
     ) throws {
-        try run(inPlace(values, Reduction(Element.ringElement.element, operation), .reduceScatter))
+        try run(inPlace(values, Reduction(Element.ringElement.element, operation), .reduceScatter()))
     }
 
     /// Gives every rank all chunks, of which each begins with its own in place: the other half of an all-reduce.
     public func allGather<Element: RingElement>(_ values: UnsafeMutableBufferPointer<Element>) throws {
-        try run(inPlace(values, Reduction(Element.ringElement.element), .allGather))
+        try run(inPlace(values, Reduction(Element.ringElement.element), .allGather()))
     }
 
     /// Gives every rank the elements that the member at place `root` has.
@@ -150,8 +150,7 @@ public final class Ring {
 
     /// The part of `count` elements that the member at a place owns: chunks differ by at most one element, the longer ones come first.
     public func chunk(_ place: Int, of count: Int) -> Range<Int> {
-        guard worldSize > 1 else { return 0..<count }
-        return RingPlan(rank: self.place, worldSize: worldSize, count: count, segmentElements: 1).chunk(place)
+        RingPlan.chunk(place, of: count, worldSize: worldSize)
     }
 
     /// Replaces each rank's `values` by their exact elementwise sum over all ranks, rounded once to float32: the same bits in
@@ -173,16 +172,14 @@ public final class Ring {
     /// Starts the float32 sum: `result[i]` becomes the sum over all ranks of `values[i]`. Both are the caller's until the ticket has
     /// been waited for, and may be the same memory; else `values` is only read.
     public func startAllReduce(_ values: UnsafeBufferPointer<Float>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
-        guard let base = values.baseAddress else { return Ticket(sequence: 0, generation: generation) }
-        return try submit(.init(reduction: Reduction(.float32), source: base, result: result, count: values.count))
+        try startSum(of: values, into: result, for: .everyMember)
     }
 
     /// Starts the exact sum of carriers: `result[i]` becomes the sum over all ranks of `carriers[i]`, rounded once to float32.
     ///
     /// Both are the caller's until the ticket has been waited for; `carriers` is only read and keeps this rank's partial sum.
     public func startAllReduce(carriers: UnsafeBufferPointer<Double>, into result: UnsafeMutablePointer<Float>) throws -> Ticket {
-        guard let base = carriers.baseAddress else { return Ticket(sequence: 0, generation: generation) }
-        return try submit(.init(reduction: Reduction(.carrier), source: base, result: result, count: carriers.count))
+        try startSum(ofCarriers: carriers, into: result, for: .everyMember)
     }
 
     /// Returns when every rank has called it.
@@ -239,7 +236,7 @@ public final class Ring {
     }
 
     /// Starts an operation, or in a world of one does it.
-    private func submit(_ operation: RingShared.Operation) throws -> Ticket {
+    func submit(_ operation: RingShared.Operation) throws -> Ticket {
         guard let data else {
             try runAlone(operation)
             return Ticket(sequence: 0, generation: generation)

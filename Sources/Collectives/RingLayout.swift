@@ -40,7 +40,8 @@ struct RingLayout {
     /// Two segments a chunk, so that one is added up while the other travels; a slot bounds them, and short ones do not pay.
     func segmentElements(of operation: CollectiveOperation) -> Int {
         let bytes = operation.reduction.partialBytes
-        let chunk = RingPlan.largestChunk(of: operation.count, worldSize: worldSize, operation.pattern)
+        let chunk = RingPlan.largestChunk(
+            of: operation.count, worldSize: worldSize, operation.pattern, grain: operation.grain)
         let wanted = max((chunk + 1) / 2 * bytes, RingLayout.shortestSegmentBytes)
         return max(1, min(wanted, slotBytes) / bytes)
     }

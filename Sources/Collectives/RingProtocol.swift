@@ -97,7 +97,7 @@ package final class RingProtocol<Link: RingLink> {
     package func submit(_ operation: CollectiveOperation, sequence: UInt64) throws(CollectiveError) {
         let plan = RingPlan(
             rank: rank, worldSize: worldSize, count: operation.count, segmentElements: layout.segmentElements(of: operation),
-            pattern: operation.pattern)
+            pattern: operation.pattern, grain: operation.grain)
         queue.append(operation, plan, sequence: sequence)
         passed = sequence + 1
         try startSlices()

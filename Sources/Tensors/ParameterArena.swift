@@ -90,7 +90,7 @@ public final class ParameterArena {
 
     /// The places between which `decays` does not change, in order, covering the whole arena. A gap goes with the
     /// parameter before it.
-    public var decayRuns: [(range: Range<Int>, decays: Bool)] {
+    public private(set) lazy var decayRuns: [(range: Range<Int>, decays: Bool)] = {
         var runs: [(range: Range<Int>, decays: Bool)] = []
         for parameter in parameters {
             let end = parameter.index + 1 < parameters.count ? parameters[parameter.index + 1].offset : count
@@ -101,5 +101,5 @@ public final class ParameterArena {
             }
         }
         return runs
-    }
+    }()
 }

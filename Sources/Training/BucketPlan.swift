@@ -1,37 +1,55 @@
+import Optimizers
+
 /// Which parameters are reduced together: plain arithmetic over an arena's layout.
 ///
 /// Parameters stand in the arena in about the order in which a backward pass finishes them, so each bucket is a stretch of the
 /// arena, and the first buckets can be on their way while backward still computes the last ones.
 package struct BucketPlan: Equatable, Sendable {
-    /// The arena's elements that a bucket covers, gaps included; together they cover the arena.
+    /// The arena's elements that a bucket covers, gaps included; together they cover the arena. Trained parameters and statistics are not
+    /// in one bucket.
     package let ranges: [Range<Int>]
-    /// The parts (parameters) of each bucket.
-    package let parts: [Range<Int>]
-    /// The bucket of each part.
-    package let bucketOfPart: [Int]
+    /// How many of `ranges` hold what is trained: the first ones.
+    package let trainedCount: Int
+    /// The buckets in which each part (parameter) has elements; none for a part without any.
+    package let bucketsOfPart: [Range<Int>]
+    /// How many parts have elements in each bucket.
+    package let partCounts: [Int]
 
     /// Enough to pay for an operation, small enough that little is left to send when backward ends: that matters on a slow wire.
     package static let usualElements = 64 * 1024
 
     /// - Parameters:
     ///   - offsets: the first element of each part, ascending.
+    ///   - trainedEnd: where what is trained ends; statistics follow. A part begins there, or the arena ends.
     ///   - count: the arena's elements.
-    ///   - atLeast: a bucket ends with the part that makes it this large.
-    package init(offsets: [Int], count: Int, atLeast: Int = BucketPlan.usualElements) {
+    ///   - atLeast: a bucket ends with the part that makes it this large, or with the last block that lies within that part.
+    ///   - block: buckets begin at multiples of it, so that a block of the gradient's norm lies in one bucket; but for the statistics'.
+    package init(
+        offsets: [Int], trainedEnd: Int, count: Int, atLeast: Int = BucketPlan.usualElements, block: Int = GradientNorm.blockSize
+    ) {
+        let ends = offsets.dropFirst() + (offsets.isEmpty ? [] : [count])
         var ranges: [Range<Int>] = []
-        var parts: [Range<Int>] = []
-        var bucketOfPart: [Int] = []
-        var firstPart = 0
-        for part in offsets.indices {
-            bucketOfPart.append(ranges.count)
-            let end = part + 1 < offsets.count ? offsets[part + 1] : count
-            guard end - offsets[firstPart] >= atLeast || part + 1 == offsets.count else { continue }
-            ranges.append(offsets[firstPart]..<end)
-            parts.append(firstPart..<(part + 1))
-            firstPart = part + 1
+        var start = 0
+        for end in ends {
+            let isLast = end == trainedEnd || end == count
+            let cut = isLast ? end : end / block * block
+            guard cut > start, isLast || cut - start >= atLeast else { continue }
+            ranges.append(start..<cut)
+            start = cut
         }
         self.ranges = ranges
-        self.parts = parts
-        self.bucketOfPart = bucketOfPart
+        trainedCount = ranges.prefix { $0.upperBound <= trainedEnd }.count
+        bucketsOfPart = zip(offsets, ends).map { offset, end in
+            guard offset < end, let first = ranges.firstIndex(where: { $0.contains(offset) }),
+                let last = ranges.lastIndex(where: { $0.contains(end - 1) })
+            else { return 0..<0 }
+            return first..<(last + 1)
+        }
+        var partCounts = [Int](repeating: 0, count: ranges.count)
+        for bucket in bucketsOfPart.joined() { partCounts[bucket] += 1 }
+        self.partCounts = partCounts
     }
+
+    /// The buckets of what is trained.
+    package var trained: ArraySlice<Range<Int>> { ranges[..<trainedCount] }
 }

@@ -13,6 +13,8 @@ final class GradientReducer {
     private let ring: Ring
     private let sums: PartialSums
     private let plan: BucketPlan
+    /// Who gets the sums of what is trained.
+    private let reach: Ring.Reach
     private var partsLeft: [Int] = []
     private var bucketsStarted = 0
     private var tickets: [Ring.Ticket] = []
@@ -21,11 +23,16 @@ final class GradientReducer {
     /// The micro-batches whose gradients are in the sums, wholly.
     private(set) var held: Set<Int> = []
 
-    /// - Parameter grids: for the exact sum.
-    init(arena: ParameterArena, ring: Ring, reduction: Recipe.ReductionMode, grids: [Grid]?) {
+    /// - Parameters:
+    ///   - reach: who gets the sums of what is trained; those of statistics every member gets.
+    ///   - grids: for the exact sum.
+    init(
+        arena: ParameterArena, plan: BucketPlan, ring: Ring, reduction: Recipe.ReductionMode, reach: Ring.Reach, grids: [Grid]?
+    ) {
         self.arena = arena
+        self.plan = plan
         self.ring = ring
-        plan = BucketPlan(offsets: arena.parameters.map(\.offset), count: arena.count)
+        self.reach = reach
         sums = PartialSums(arena, reduction: reduction, grids: grids)
     }
 
@@ -38,7 +45,7 @@ final class GradientReducer {
 
     /// Begins an attempt to reduce: what is held stays, and nothing has been given to the ring.
     func beginAttempt() {
-        partsLeft = plan.parts.map(\.count)
+        partsLeft = plan.partCounts
         bucketsStarted = 0
         tickets.removeAll(keepingCapacity: true)
         failure = nil
@@ -75,7 +82,7 @@ final class GradientReducer {
         if failure == nil { failure = error }
     }
 
-    /// Waits for all buckets and for what the ranks have to tell; the arena's gradients then hold the sums.
+    /// Waits for all buckets and for what the ranks have to tell; the arena's gradients then hold the sums, as far as this rank gets them.
     ///
     /// - Parameter milliseconds: what a micro-batch took in this attempt.
     func reduce(requests: [StepControl.Request], milliseconds: Double) throws -> StepControl {
@@ -93,7 +100,7 @@ final class GradientReducer {
     /// Buckets leave in their order on every rank, whatever the order in which backward completes them: operations are matched by
     /// their numbers, and a rank without a micro-batch has no backward to follow.
     private func finish(part index: Int) {
-        partsLeft[plan.bucketOfPart[index]] -= 1
+        for bucket in plan.bucketsOfPart[index] { partsLeft[bucket] -= 1 }
         while failure == nil, bucketsStarted < partsLeft.count, partsLeft[bucketsStarted] == 0 {
             do {
                 try start(bucket: bucketsStarted)
@@ -106,6 +113,9 @@ final class GradientReducer {
 
     private func start(bucket: Int) throws {
         let range = plan.ranges[bucket]
-        tickets.append(try sums.startAllReduce(range, into: arena.gradients.baseAddress! + range.lowerBound, over: ring))
+        tickets.append(
+            try sums.start(
+                range, into: arena.gradients.baseAddress! + range.lowerBound, over: ring,
+                for: bucket < plan.trainedCount ? reach : .everyMember))
     }
 }

@@ -1,21 +1,33 @@
 import Collectives
+import Optimizers
 
-/// The part of the optimizer's state that a rank keeps where each keeps a part: its own chunk of the arena's trained elements, and the
-/// chunk of the member before it, so that one death loses nothing.
+/// The part of the optimizer's state that a rank keeps where each keeps a part: its own chunks of the arena, and those of the member before
+/// it, so that one death loses nothing.
 ///
 /// With n members that is 2 / n of the state, and all of it for one or two. Owns the memory. Used by the compute thread.
 final class OptimizerShards {
-    /// A stretch of the arena with its state: one array of `range.count` floats for each of the optimizer's names, one after the other.
+    /// What one member owns, with its state: for each of the optimizer's names an array of `count` floats, one after the other.
     final class Piece {
-        let range: Range<Int>
-        /// How many steps its state has seen.
-        var updates: Int
+        let owner: Int
+        /// One for each bucket, some of them empty.
+        let ranges: [Range<Int>]
+        /// Where the elements of each range begin in an array.
+        private let starts: [Int]
+        let count: Int
         private let memory: UnsafeMutableBufferPointer<Float>
 
-        init(range: Range<Int>, states: Int, updates: Int) {
-            self.range = range
-            self.updates = updates
-            memory = .allocate(capacity: range.count * states)
+        init(owner: Int, ranges: [Range<Int>], states: Int) {
+            self.owner = owner
+            self.ranges = ranges
+            var starts: [Int] = []
+            var count = 0
+            for range in ranges {
+                starts.append(count)
+                count += range.count
+            }
+            self.starts = starts
+            self.count = count
+            memory = .allocate(capacity: count * states)
             memory.initialize(repeating: 0)
         }
 
@@ -23,56 +35,90 @@ final class OptimizerShards {
             memory.deallocate()
         }
 
-        /// Where the state with that number stands; valid as long as the piece.
-        func state(_ number: Int) -> UnsafeMutablePointer<Float> { memory.baseAddress! + number * range.count }
+        /// Where an array begins; valid as long as the piece.
+        func state(_ number: Int) -> UnsafeMutablePointer<Float> { memory.baseAddress! + number * count }
+
+        /// Where a bucket's elements begin in an array.
+        func state(_ number: Int, bucket: Int) -> UnsafeMutablePointer<Float> { state(number) + starts[bucket] }
+
+        /// Takes what belongs to this piece from memory that holds a stretch of one state.
+        func write(_ stretch: Range<Int>, state number: Int, from memory: UnsafePointer<Float>) {
+            forEachCommonPart(with: stretch, number) { own, offset, count in own.update(from: memory + offset, count: count) }
+        }
+
+        /// Copies what this piece has of a stretch's state into memory for that stretch.
+        func read(_ stretch: Range<Int>, state number: Int, into memory: UnsafeMutablePointer<Float>) {
+            forEachCommonPart(with: stretch, number) { own, offset, count in (memory + offset).update(from: own, count: count) }
+        }
+
+        private func forEachCommonPart(
+            with stretch: Range<Int>, _ number: Int, _ body: (_ own: UnsafeMutablePointer<Float>, _ offset: Int, _ count: Int) -> Void
+        ) {
+            for (bucket, range) in ranges.enumerated() {
+                let common = range.clamped(to: stretch)
+                guard !common.isEmpty else { continue }
+                let own = state(number, bucket: bucket) + (common.lowerBound - range.lowerBound)
+                body(own, common.lowerBound - stretch.lowerBound, common.count)
+            }
+        }
     }
 
-    /// Elements of the arena that have a state.
-    let count: Int
+    /// A place among so many: with the buckets, what a member keeps.
+    struct Position: Equatable {
+        var worldSize: Int
+        var place: Int
+    }
+
+    /// The arena's elements that have a state.
+    let buckets: [Range<Int>]
     /// Arrays of state for each of them.
     let states: Int
     private(set) var pieces: [Piece] = []
-    /// The ring over which the state is shared out as `pieces` are; -1 before there is any.
+    /// The place for which `pieces` are, and the ring over which all state is shared out like that; nil and -1 before there is any.
+    private(set) var position: Position?
     private(set) var generation = -1
+    /// How many steps the state has seen.
+    var updates = 0
+    /// The place for which the arena's gradients hold sums: of a step that is decided, and may be in a state that has not seen it.
+    var sums: Position?
 
     /// Elements that go over the ring at a time when state moves.
-    static let segment = 1 << 18
+    static let parcel = 1 << 18
+    /// Chunks hold whole blocks of the gradient's norm.
+    static let grain = GradientNorm.blockSize
 
-    init(count: Int, states: Int) {
-        self.count = count
+    init(buckets: [Range<Int>], states: Int) {
+        self.buckets = buckets
         self.states = states
     }
 
-    var byteCount: Int { pieces.reduce(0) { $0 + $1.range.count * states * 4 } }
+    /// Elements that have a state.
+    var count: Int { buckets.last?.upperBound ?? 0 }
 
-    /// What the member at a place keeps: its chunk, and that of the one before it.
-    static func ranges(place: Int, worldSize: Int, chunk: (Int) -> Range<Int>) -> [Range<Int>] {
-        let places = worldSize == 1 ? [0] : [place, (place + worldSize - 1) % worldSize]
-        return places.map(chunk).filter { !$0.isEmpty }
+    var byteCount: Int { pieces.reduce(0) { $0 + $1.count * states * 4 } }
+
+    func layout(worldSize: Int) -> ShardLayout { ShardLayout(buckets: buckets, worldSize: worldSize, grain: OptimizerShards.grain) }
+
+    /// All that the member with that position keeps; nothing for nil.
+    func kept(at position: Position?) -> [Range<Int>] { position.map { layout(worldSize: $0.worldSize).kept(at: $0.place) } ?? [] }
+
+    /// New memory, with zeros, for what the member with that position keeps.
+    func emptyPieces(_ position: Position) -> [Piece] {
+        let layout = layout(worldSize: position.worldSize)
+        return layout.owners(keptAt: position.place).map { Piece(owner: $0, ranges: layout.chunks(ofOwner: $0), states: states) }
     }
 
-    func take(_ pieces: [Piece], generation: Int) {
+    func take(_ pieces: [Piece], _ position: Position, generation: Int, updates: Int) {
         self.pieces = pieces
+        self.position = position
         self.generation = generation
+        self.updates = updates
     }
 
-    /// Copies what this rank keeps of a stretch's state into memory for that stretch.
-    func read(_ range: Range<Int>, state number: Int, into memory: UnsafeMutablePointer<Float>) {
-        for piece in pieces {
-            let common = piece.range.clamped(to: range)
-            guard !common.isEmpty else { continue }
-            let source = piece.state(number) + (common.lowerBound - piece.range.lowerBound)
-            (memory + (common.lowerBound - range.lowerBound)).update(from: source, count: common.count)
-        }
-    }
-}
-
-extension OptimizerShards.Piece {
-    /// Takes what belongs to this piece from memory that holds a stretch of one state.
-    func write(_ stretch: Range<Int>, state number: Int, from memory: UnsafePointer<Float>) {
-        let common = range.clamped(to: stretch)
-        guard !common.isEmpty else { return }
-        let target = state(number) + (common.lowerBound - range.lowerBound)
-        target.update(from: memory + (common.lowerBound - stretch.lowerBound), count: common.count)
+    /// Forgets a state that is not the run's.
+    func forget() {
+        pieces = []
+        position = nil
+        generation = -1
     }
 }

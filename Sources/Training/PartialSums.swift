@@ -51,16 +51,21 @@ enum PartialSums {
 
     /// Gives a range of the arena to the ring; `finish` takes it from there, once the ticket has been waited for.
     ///
-    /// - Parameter result: where the range begins in the arena of gradients, which holds all workers' sums in the end.
-    func startAllReduce(_ range: Range<Int>, into result: UnsafeMutablePointer<Float>, over ring: Ring) throws -> Ring.Ticket {
+    /// - Parameters:
+    ///   - result: where the range begins in the arena of gradients, which holds all workers' sums in the end.
+    ///   - reach: who gets them.
+    func start(
+        _ range: Range<Int>, into result: UnsafeMutablePointer<Float>, over ring: Ring, for reach: Ring.Reach
+    ) throws -> Ring.Ticket {
         switch self {
         case .exact(let accumulator):
-            try ring.startAllReduce(
-                carriers: UnsafeBufferPointer(start: accumulator.carriers + range.lowerBound, count: range.count), into: result)
+            let carriers = UnsafeBufferPointer(start: accumulator.carriers + range.lowerBound, count: range.count)
+            return try ring.startSum(ofCarriers: carriers, into: result, for: reach)
         case .float32(let accumulator):
-            try ring.startAllReduce(UnsafeBufferPointer(start: accumulator.sums + range.lowerBound, count: range.count), into: result)
+            let sums = UnsafeBufferPointer(start: accumulator.sums + range.lowerBound, count: range.count)
+            return try ring.startSum(of: sums, into: result, for: reach)
         case .bfloat16(let accumulator):
-            try ring.startAllReduce(accumulator.round(range))
+            return try ring.startSum(of: accumulator.round(range), for: reach)
         }
     }
 

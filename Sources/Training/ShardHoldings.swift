@@ -1,4 +1,4 @@
-/// Which ranks hold which stretches, as they tell each other: arithmetic on which all ranks agree.
+/// Which members hold which stretches of the arena, as they tell each other: arithmetic on which all ranks agree.
 package struct ShardHoldings: Equatable {
     /// By place.
     package var ranges: [[Range<Int>]]
@@ -7,16 +7,44 @@ package struct ShardHoldings: Equatable {
         self.ranges = ranges
     }
 
-    /// The stretches between which nothing changes in who holds them or is to hold them, at most `limit` long, covering `0 ..< count`.
-    package func stretches(count: Int, wanted: [[Range<Int>]], limit: Int) -> [Range<Int>] {
-        let ends = Set((ranges + wanted).joined().flatMap { [$0.lowerBound, $0.upperBound] } + [0, count]).sorted()
-        return zip(ends, ends.dropFirst()).flatMap { lower, upper in
-            stride(from: lower, to: upper, by: limit).map { $0..<min($0 + limit, upper) }
+    /// What one member sends at a time: stretches that it holds, a few or one.
+    package struct Parcel: Equatable {
+        /// The lowest place that holds all of them; nil if they are lost.
+        package var holder: Int?
+        package var stretches: [Range<Int>]
+
+        package init(holder: Int?, stretches: [Range<Int>]) {
+            self.holder = holder
+            self.stretches = stretches
         }
+
+        package var count: Int { stretches.reduce(0) { $0 + $1.count } }
     }
 
-    /// The lowest place that holds all of a stretch; nil if it is lost.
-    package func holder(of stretch: Range<Int>) -> Int? {
+    /// All of `0 ..< count`, in order, in parcels of at most `limit` elements.
+    package func parcels(count: Int, limit: Int) -> [Parcel] {
+        var parcels: [Parcel] = []
+        for stretch in stretches(count: count) {
+            let holder = holder(of: stretch)
+            for start in stride(from: stretch.lowerBound, to: stretch.upperBound, by: limit) {
+                let part = start..<min(start + limit, stretch.upperBound)
+                if let last = parcels.last, last.holder == holder, last.count + part.count <= limit {
+                    parcels[parcels.count - 1].stretches.append(part)
+                } else {
+                    parcels.append(Parcel(holder: holder, stretches: [part]))
+                }
+            }
+        }
+        return parcels
+    }
+
+    /// The stretches between which nothing changes in who holds them.
+    private func stretches(count: Int) -> [Range<Int>] {
+        let ends = Set(ranges.joined().flatMap { [$0.lowerBound, $0.upperBound] } + [0, count]).sorted()
+        return zip(ends, ends.dropFirst()).map { $0..<$1 }
+    }
+
+    private func holder(of stretch: Range<Int>) -> Int? {
         ranges.firstIndex { $0.contains { $0.lowerBound <= stretch.lowerBound && stretch.upperBound <= $0.upperBound } }
     }
 }

@@ -51,14 +51,13 @@ extension Trainer {
     /// Where the optimizer's state is shared out: every part with its copy. Who of the two is in the wrong is not to be told.
     private func shardDifferences(after tensors: Int) throws -> [Double] {
         guard let shards, shards.generation == ring.generation, ring.worldSize > 1 else { return [] }
-        let (worldSize, place) = (ring.worldSize, ring.place)
+        let worldSize = ring.worldSize
         func index(owner: Int, state: Int, isCopy: Bool) -> Int { (owner * shards.states + state) * 2 + (isCopy ? 1 : 0) }
         var digests = [Int64](repeating: 0, count: worldSize * shards.states * 2)
-        for (owner, isCopy) in [(place, false), ((place + worldSize - 1) % worldSize, true)] {
-            guard let piece = shards.pieces.first(where: { $0.range == ring.chunk(owner, of: shards.count) }) else { continue }
+        for piece in shards.pieces {
             for state in 0..<shards.states {
-                digests[index(owner: owner, state: state, isCopy: isCopy)] =
-                    Int64(bitPattern: tensor_digest(piece.state(state), piece.range.count))
+                digests[index(owner: piece.owner, state: state, isCopy: piece.owner != ring.place)] =
+                    Int64(bitPattern: tensor_digest(piece.state(state), piece.count))
             }
         }
         try digests.withUnsafeMutableBufferPointer { try ring.allReduce($0) }

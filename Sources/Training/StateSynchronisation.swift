@@ -8,19 +8,16 @@ extension Trainer {
     /// before the last operation has ended, so that the loss of `source` on the way leaves everybody's state as it was.
     ///
     /// Where the optimizer's state is shared out, it stays where it is: `commitShards` moves it. There the source may have decided a step
-    /// that it has not committed; then the others need the gradient.
+    /// that it has not committed; then all who are behind have their sums.
     func synchronise(from source: Int) throws {
         var position = [Int64(committedSteps), decided == nil ? 0 : 1]
         try position.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: source) }
         let lacksState = !hasState || Int(position[0]) != committedSteps
-        let lacksGradient = position[1] != 0 && decided == nil
-        var needed: [Int32] = [lacksState ? 1 : 0, lacksGradient ? 1 : 0]
-        try needed.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
+        var isNeeded: [Int32] = [lacksState ? 1 : 0]
+        try isNeeded.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
         var exponents = encodedGrids
         try exponents.withUnsafeMutableBufferPointer { try ring.broadcast($0, from: source) }
-        // Those who have not decided can do without the gradient that they have.
-        if needed[1] != 0 { try ring.broadcast(arena.gradients, from: source) }
-        if needed[0] != 0 { try copyArenas(from: source, isOther: lacksState) }
+        if isNeeded[0] != 0 { try copyArenas(from: source, isOther: lacksState) }
         decodeGrids(exponents)
         committedSteps = Int(position[0])
         if position[1] == 0 { decided = nil }

@@ -62,6 +62,7 @@ public final class Trainer<Data: Dataset> {
     var globalLoss: GlobalLoss<Data.Batch>?
     var preparedLoss: GlobalLoss<Data.Batch>.Prepared?
     let tape: Tape
+    let buckets: BucketPlan
     var reducer: GradientReducer?
     /// Grows when a step is redone on a coarser grid.
     public internal(set) var redoneSteps = 0
@@ -113,6 +114,7 @@ public final class Trainer<Data: Dataset> {
             }
         let arena = ParameterArena(model, seed: recipe.seed)
         self.arena = arena
+        buckets = BucketPlan(offsets: arena.parameters.map(\.offset), trainedEnd: arena.trainedRange.upperBound, count: arena.count)
         tape = Tape(parameters: arena, precision: recipe.precision)
         hasState = !ring.isNewcomer
         ring.synchronise = { [weak self] source in try self?.synchronise(from: source) }
@@ -138,7 +140,7 @@ public final class Trainer<Data: Dataset> {
     /// same. Before the first step, and before `restore`; on every rank.
     public func shardOptimizer() {
         precondition(!hasStateArenas && reducer == nil, "the optimizer's state is shared out before there is any")
-        shards = OptimizerShards(count: arena.trainedRange.count, states: optimizer.stateNames.count)
+        shards = OptimizerShards(buckets: Array(buckets.trained), states: optimizer.stateNames.count)
     }
 
     /// Bytes of optimizer state that this rank keeps.

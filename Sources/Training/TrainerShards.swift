@@ -3,59 +3,100 @@ import Tensors
 
 /// Steps where the optimizer's state is shared out.
 ///
-/// All ranks get the sum of all gradients and decide on the step: a section. Then each updates its own chunk of the weights and the one
-/// that it keeps a copy of, and all get all chunks: a second section. From the decision on the step is not given up: a rank that was
-/// behind takes the gradient from another; whoever has not updated its part does; what a dead rank had is with its neighbour.
+/// A first section ends with the sum of each chunk at the two ranks that keep its state, and with the decision on the step. In a second one
+/// both update the chunk, and all get all weights. From the decision on the step is not given up. A rank has decided only when all have
+/// their sums, so that one that was behind lacks nothing but the decision; whoever has not updated its part does; what a dead rank had is
+/// with its neighbour.
 extension Trainer {
+    /// The end of the first section: this rank has its sums, and looks at those of its own chunks for all.
+    func surveyShards() throws -> GradientSurvey {
+        let shards = shards!
+        shards.sums = position
+        return try GradientSurvey(
+            arena, chunks: shards.layout(worldSize: ring.worldSize).chunks(ofOwner: ring.place), over: ring)
+    }
+
     /// The second section.
     ///
-    /// - Returns: the values of the first one, or none if the run has gone back to a checkpoint.
+    /// - Returns: the values of the first one, or none but a step's number if the run has gone back to a checkpoint.
     func commitShards(_ outcome: StepOutcome, _ clock: inout StepClock) throws -> Ring.Outcome {
         try ring.section {
             let shards = shards!
             try visit(.decision)
-            let holdings = try exchangeHoldings()
-            if let holdings, holdings.isLost {
-                guard let step = try goBack() else { throw TrainingError.stateLost(step: committedSteps) }
-                return [Double(step)]
-            }
-            try clock.measure(.optimizer) {
-                for piece in shards.pieces where piece.updates == outcome.step {
-                    update(piece.range, state: (0..<shards.states).map(piece.state), with: outcome)
-                    piece.updates += 1
+            if let holdings = try exchangeHoldings() {
+                if holdings.areLost {
+                    guard let step = try goBack() else { throw TrainingError.stateLost(step: committedSteps) }
+                    return [Double(step)]
                 }
-                if let holdings { try moveShards(holdings) }
+                try clock.measure(.optimizer) {
+                    // Who has the sums of all that it keeps updates it as it is. If anybody has not, nobody has: it was to move first.
+                    if !holdings.sumsMove { _ = try updateShards(outcome, gathers: false) }
+                    try move(holdings)
+                    // Nobody updates before all have what they are to keep.
+                    try ring.barrier()
+                }
             }
+            let tickets = try clock.measure(.optimizer) { try updateShards(outcome, gathers: true) }
             try visit(.gathering)
             try clock.measure(.exposedReduce) {
-                try ring.allGather(UnsafeMutableBufferPointer(rebasing: arena.values[arena.trainedRange]))
-                // Where there are more ranks than elements, some have nothing to wait for.
-                if shards.count < ring.worldSize { try ring.barrier() }
+                for ticket in tickets { try ring.wait(for: ticket) }
+                // Whoever ends the section knows that all have updated what they keep.
+                try ring.barrier()
             }
             clock.measure(.optimizer) { endCommit(outcome) }
+            precondition(shards.updates == committedSteps)
             decided = nil
             return outcome.values
         }
     }
 
-    /// New memory for what this rank keeps on this ring.
-    func emptyShards(updates: Int) -> [OptimizerShards.Piece] {
-        guard let shards else { return [] }
-        return layout[ring.place].map { OptimizerShards.Piece(range: $0, states: shards.states, updates: updates) }
-    }
-
-    /// Who keeps what on this ring.
-    private var layout: [[Range<Int>]] {
-        (0..<ring.worldSize).map { place in
-            OptimizerShards.ranges(place: place, worldSize: ring.worldSize) { ring.chunk($0, of: shards!.count) }
+    /// Updates what this rank keeps, if it has not been, and starts to gather the weights, bucket by bucket. A ring that fails is told when
+    /// all is updated.
+    private func updateShards(_ outcome: StepOutcome, gathers: Bool) throws -> [Ring.Ticket] {
+        let shards = shards!
+        let pieces = shards.updates == outcome.step ? shards.pieces : []
+        var tickets: [Ring.Ticket] = []
+        var failure: (any Error)?
+        for (bucket, range) in shards.buckets.enumerated() {
+            for piece in pieces where !piece.ranges[bucket].isEmpty {
+                let state = (0..<shards.states).map { piece.state($0, bucket: bucket) }
+                update(piece.ranges[bucket], state: state, with: outcome)
+            }
+            guard gathers, failure == nil else { continue }
+            do {
+                let values = UnsafeMutableBufferPointer(rebasing: arena.values[range])
+                if let ticket = try ring.startAllGather(fromCopies: values, grain: OptimizerShards.grain) { tickets.append(ticket) }
+            } catch {
+                failure = error
+            }
         }
+        shards.updates = outcome.step + 1
+        if let failure { throw failure }
+        return tickets
     }
 
-    /// What the ranks hold when a ring is new, and whether that is everything.
+    /// What this rank keeps on this ring.
+    var position: OptimizerShards.Position { .init(worldSize: ring.worldSize, place: ring.place) }
+
+    /// Begins with a state of zeros on this ring, as all ranks do before the first step.
+    func beginShards() {
+        guard let shards else { return }
+        shards.take(shards.emptyPieces(position), position, generation: ring.generation, updates: 0)
+    }
+
+    // MARK: On a new ring
+
+    /// What the ranks hold when a ring is new.
     struct Holdings {
-        var held: ShardHoldings
-        var stretches: [Range<Int>]
-        var isLost: Bool { stretches.contains { held.holder(of: $0) == nil } }
+        var states: ShardHoldings
+        /// The sums of a step that is decided, and that not all states have seen: they go where the states go. nil if they stay.
+        var sums: ShardHoldings?
+        var count: Int
+
+        var sumsMove: Bool { sums != nil }
+        var areLost: Bool {
+            [states, sums].contains { $0?.parcels(count: count, limit: count).contains { $0.holder == nil } ?? false }
+        }
     }
 
     /// On a ring that is new, the ranks tell each other what they hold; nil on one on which the state is shared out as it should be.
@@ -63,47 +104,91 @@ extension Trainer {
         let shards = shards!
         guard shards.generation != ring.generation else { return nil }
         // A rank that was behind when the run went back has a state that is not this step's.
-        let valid = shards.pieces.filter { $0.updates == committedSteps || decided != nil && $0.updates == committedSteps + 1 }
-        if valid.count < shards.pieces.count { shards.take(valid, generation: -1) }
-        let width = 4
-        var ends = [Int64](repeating: 0, count: ring.worldSize * width)
-        for (number, piece) in shards.pieces.enumerated() {
-            ends[ring.place * width + number * 2] = Int64(piece.range.lowerBound)
-            ends[ring.place * width + number * 2 + 1] = Int64(piece.range.upperBound)
+        if shards.updates != committedSteps, decided == nil || shards.updates != committedSteps + 1 { shards.forget() }
+        let width = 5
+        var reports = [Int64](repeating: 0, count: ring.worldSize * width)
+        let own = [shards.position, decided == nil ? nil : shards.sums].flatMap { [$0?.worldSize ?? 0, $0?.place ?? 0] } + [shards.updates]
+        for (index, number) in own.enumerated() { reports[ring.place * width + index] = Int64(number) }
+        try reports.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+        func held(_ index: Int) -> [OptimizerShards.Position?] {
+            (0..<ring.worldSize).map { place in
+                let (worldSize, kept) = (Int(reports[place * width + index]), Int(reports[place * width + index + 1]))
+                return worldSize == 0 ? nil : .init(worldSize: worldSize, place: kept)
+            }
         }
-        try ends.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-        let ranges = (0..<ring.worldSize).map { place in
-            [0, 2].map { Int(ends[place * width + $0])..<Int(ends[place * width + $0 + 1]) }.filter { !$0.isEmpty }
-        }
+        let (states, sums) = (held(0), held(2))
         // Before the first step nobody has any, and all is zero.
-        if committedSteps == 0, ranges.joined().isEmpty {
-            shards.take(emptyShards(updates: 0), generation: ring.generation)
+        if committedSteps == 0, decided == nil, states.allSatisfy({ $0 == nil }) {
+            beginShards()
             return nil
         }
-        let held = ShardHoldings(ranges: ranges)
-        return Holdings(held: held, stretches: held.stretches(count: shards.count, wanted: layout, limit: OptimizerShards.segment))
+        let sumsMove =
+            decided != nil
+            && (0..<ring.worldSize).contains { place in
+                states[place] != nil && states[place] != sums[place] && reports[place * width + 4] == committedSteps
+            }
+        return Holdings(
+            states: ShardHoldings(ranges: states.map(shards.kept)), sums: sumsMove ? ShardHoldings(ranges: sums.map(shards.kept)) : nil,
+            count: shards.count)
     }
 
-    /// Every rank gets what it is to keep: state, and the values that go with it. What it had before stays until it has all.
-    private func moveShards(_ holdings: Holdings) throws {
+    /// Every rank gets what it is to keep: state, and the values that go with it, or the sums that are to go into it. What it had before
+    /// stays until it has all.
+    private func move(_ holdings: Holdings) throws {
         let shards = shards!
-        let pieces = emptyShards(updates: committedSteps + (decided == nil ? 0 : 1))
-        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: OptimizerShards.segment)
-        defer { scratch.deallocate() }
-        for (number, stretch) in holdings.stretches.enumerated() {
-            try visit(.moving(number))
-            guard let holder = holdings.held.holder(of: stretch) else { preconditionFailure("a lost stretch is moved") }
-            let part = UnsafeMutableBufferPointer(rebasing: scratch[..<stretch.count])
-            let values = UnsafeMutableBufferPointer(rebasing: arena.values[stretch])
-            for state in 0..<shards.states {
-                shards.read(stretch, state: state, into: part.baseAddress!)
-                try ring.broadcast(part, from: holder)
-                for piece in pieces { piece.write(stretch, state: state, from: part.baseAddress!) }
-            }
-            // Whoever holds the stretch has the same bits in it; on others it is of no use yet.
-            if decided != nil { try ring.broadcast(values, from: holder) }
+        let pieces = shards.emptyPieces(position)
+        let updates = committedSteps + (decided == nil || holdings.sumsMove ? 0 : 1)
+        try send(
+            holdings.states, arrays: shards.states,
+            read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
+            write: { stretch, number, memory in for piece in pieces { piece.write(stretch, state: number, from: memory) } })
+        // Who holds a stretch has the bits that go with it; what others have is the same, or of no use yet.
+        if let sums = holdings.sums {
+            try send(sums, of: arena.gradients)
+        } else if decided != nil {
+            try send(holdings.states, of: arena.values)
         }
-        shards.take(pieces, generation: ring.generation)
+        if holdings.sumsMove { shards.sums = position }
+        shards.take(pieces, position, generation: ring.generation, updates: updates)
+    }
+
+    /// Gives all ranks the stretches of an arena that each holds.
+    private func send(_ held: ShardHoldings, of arena: UnsafeMutableBufferPointer<Float>) throws {
+        guard let base = arena.baseAddress else { return }
+        try send(
+            held, arrays: 1,
+            read: { stretch, _, memory in memory.update(from: base + stretch.lowerBound, count: stretch.count) },
+            write: { stretch, _, memory in (base + stretch.lowerBound).update(from: memory, count: stretch.count) })
+    }
+
+    /// Sends all stretches of some arrays from those who hold them to all ranks.
+    ///
+    /// - Parameters:
+    ///   - read: copies a stretch of an array into memory for it; called where it is held.
+    ///   - write: takes from that memory; called everywhere.
+    private func send(
+        _ held: ShardHoldings, arrays: Int, read: (Range<Int>, _ array: Int, UnsafeMutablePointer<Float>) -> Void,
+        write: (Range<Int>, _ array: Int, UnsafePointer<Float>) -> Void
+    ) throws {
+        guard arrays > 0 else { return }
+        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: OptimizerShards.parcel)
+        defer { scratch.deallocate() }
+        for (number, parcel) in held.parcels(count: shards!.count, limit: OptimizerShards.parcel / arrays).enumerated() {
+            try visit(.moving(number))
+            guard let holder = parcel.holder else { preconditionFailure("a lost stretch is sent") }
+            func forEach(_ body: (Range<Int>, Int, UnsafeMutablePointer<Float>) -> Void) {
+                var memory = scratch.baseAddress!
+                for array in 0..<arrays {
+                    for stretch in parcel.stretches {
+                        body(stretch, array, memory)
+                        memory += stretch.count
+                    }
+                }
+            }
+            if holder == ring.place { forEach(read) }
+            try ring.broadcast(UnsafeMutableBufferPointer(rebasing: scratch[..<(parcel.count * arrays)]), from: holder)
+            forEach { write($0, $1, UnsafePointer($2)) }
+        }
     }
 
     /// All ranks take the newest checkpoint. Gives its step, nil if there is none.
@@ -121,11 +206,11 @@ extension Trainer {
     /// step will go back. A part of a section.
     func gatherStates() throws -> GatheredStates? {
         guard let shards else { return GatheredStates(states: stateArenas, isOwner: false) }
-        var held = ShardHoldings(ranges: layout)
-        if let holdings = try exchangeHoldings() {
-            if holdings.isLost { return nil }
-            held = holdings.held
-        }
+        let layout = shards.layout(worldSize: ring.worldSize)
+        let holdings =
+            try exchangeHoldings()
+            ?? Holdings(states: ShardHoldings(ranges: (0..<ring.worldSize).map { layout.kept(at: $0) }), sums: nil, count: shards.count)
+        if holdings.areLost { return nil }
         let gathered = GatheredStates(
             states: (0..<shards.states).map { _ in
                 guard isFirst else { return UnsafeMutableBufferPointer(start: nil, count: 0) }
@@ -133,17 +218,13 @@ extension Trainer {
                 memory.initialize(repeating: 0)
                 return memory
             }, isOwner: true)
-        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: OptimizerShards.segment)
-        defer { scratch.deallocate() }
-        for stretch in held.stretches(count: shards.count, wanted: [], limit: OptimizerShards.segment) {
-            guard let holder = held.holder(of: stretch) else { preconditionFailure("a lost stretch is saved") }
-            let part = UnsafeMutableBufferPointer(rebasing: scratch[..<stretch.count])
-            for state in 0..<shards.states {
-                shards.read(stretch, state: state, into: part.baseAddress!)
-                try ring.broadcast(part, from: holder)
-                if isFirst { (gathered.states[state].baseAddress! + stretch.lowerBound).update(from: part.baseAddress!, count: part.count) }
-            }
-        }
+        try send(
+            holdings.states, arrays: shards.states,
+            read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
+            write: { stretch, number, memory in
+                guard let whole = gathered.states[number].baseAddress else { return }
+                (whole + stretch.lowerBound).update(from: memory, count: stretch.count)
+            })
         return gathered
     }
 }

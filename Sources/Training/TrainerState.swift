@@ -121,7 +121,8 @@ extension Trainer {
 
     /// Each tensor of the optimizer's state goes round, and every rank takes its part of it.
     private func takeShards(from reader: SafetensorsReader?, step: Int) throws {
-        let pieces = emptyShards(updates: step)
+        guard let shards else { return }
+        let pieces = shards.emptyPieces(position)
         let largest = arena.parameters.map(\.count).max() ?? 0
         let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
         defer { scratch.deallocate() }
@@ -134,7 +135,7 @@ extension Trainer {
                 for piece in pieces { piece.write(parameter.range, state: number, from: base) }
             }
         }
-        shards?.take(pieces, generation: ring.generation)
+        shards.take(pieces, position, generation: ring.generation, updates: step)
     }
 
     /// Makes sure that all ranks were started with the same thing, by a digest of it.

@@ -12,6 +12,7 @@ extension Trainer {
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
         return try ring.section(isOpen: true) {
             reducer.beginAttempt()
+            if committedSteps == 0 { beginShards() }
             let missing = try exchangePlans(step)
             let began = clock[.compute]
             let computed = try clock.measure(.compute) {
@@ -23,20 +24,22 @@ extension Trainer {
                 try visit(.reduction)
                 return try reducer.reduce(requests: requests, milliseconds: milliseconds)
             }
+            let isSound = control.fault == nil && control.weight > 0
+            let misfits = isSound && recipe.reduction == .exact ? control.misfits : []
+            let survey = try clock.measure(.optimizer) { isSound && misfits.isEmpty ? try surveySums() : nil }
             try visit(.commit)
             var outcome = StepOutcome(
                 step: step.number, isCommitted: false, worldSize: ring.worldSize, gradientNorm: 0, control: control)
             // From here on nothing can fail: the step commits here, and so it does everywhere.
-            if control.fault == nil, control.weight > 0 {
-                let misfits = recipe.reduction == .exact ? control.misfits : []
-                for index in misfits { grids![index] = grids![index].raised() }
-                if misfits.isEmpty {
-                    outcome.isCommitted = true
-                    clock.measure(.optimizer) {
-                        outcome.gradientNorm = takeGradients(control)
-                        if shards == nil { commit(outcome) }
-                    }
-                    if shards != nil { decided = outcome }
+            for index in misfits { grids![index] = grids![index].raised() }
+            if let survey {
+                outcome.isCommitted = true
+                outcome.gradientNorm = GradientNorm.norm(blockSums: survey.blockSums, scale: 1 / control.weight)
+                takeGrids(survey)
+                if shards == nil {
+                    clock.measure(.optimizer) { commit(outcome) }
+                } else {
+                    decided = outcome
                 }
             }
             return outcome.values
@@ -54,7 +57,11 @@ extension Trainer {
 
     private func prepareReducer(_ step: StepPlan.Step) throws {
         if recipe.reduction == .exact, grids == nil { grids = try firstGrids(step) }
-        if reducer == nil { reducer = GradientReducer(arena: arena, ring: ring, reduction: recipe.reduction, grids: grids) }
+        if reducer == nil {
+            reducer = GradientReducer(
+                arena: arena, plan: buckets, ring: ring, reduction: recipe.reduction,
+                reach: shards == nil ? .everyMember : .ownerAndNext(grain: OptimizerShards.grain), grids: grids)
+        }
     }
 
     /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.
@@ -126,21 +133,22 @@ extension Trainer {
         reducer.record(microBatch: id, weight: weight, lossSum: lossSum)
     }
 
-    /// Finds the gradient's norm before clipping, and the grids of the next step, from the sums that every rank has.
-    private func takeGradients(_ control: StepControl) -> Double {
-        let gradients = UnsafeBufferPointer(rebasing: arena.gradients[arena.trainedRange])
-        let (blockSums, largest) = GradientNorm.survey(gradients, partEnds: arena.trainedPartEnds)
-        if let current = grids {
-            grids = zip(current, arena.parameters).map { grid, parameter in
-                // Statistics stand behind what the survey covers.
-                let magnitude =
-                    parameter.isStatistic
-                    ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
-                    : largest[parameter.index]
-                return grid.next(largestMagnitudeBits: magnitude.bitPattern)
-            }
+    /// What the sums are like: all of them, or, where each rank has its part, what all ranks see.
+    private func surveySums() throws -> GradientSurvey {
+        shards == nil ? GradientSurvey(arena) : try surveyShards()
+    }
+
+    /// The grids of the next step.
+    private func takeGrids(_ survey: GradientSurvey) {
+        guard let current = grids else { return }
+        grids = zip(current, arena.parameters).map { grid, parameter in
+            // Statistics stand behind what the survey covers; every rank has their sums.
+            let magnitude =
+                parameter.isStatistic
+                ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                : survey.largest[parameter.index]
+            return grid.next(largestMagnitudeBits: magnitude.bitPattern)
         }
-        return GradientNorm.norm(blockSums: blockSums, scale: 1 / control.weight)
     }
 
     /// The optimizer step, on the whole of the state.

@@ -22,7 +22,7 @@ import Wire
         let shapes = (0..<3).map { _ in
             (kind: [Reduction.Element.float32, .float64, .carrier].randomElement(using: &generator)!,
              count: [0, 1, worldSize, 1000, 40_000].randomElement(using: &generator)!,
-             pattern: [RingPlan.Pattern.allReduce, .allReduce, .reduceScatter, .allGather, .broadcast(root: 0)].randomElement(using: &generator)!)
+             pattern: [RingPlan.Pattern.allReduce, .allReduce, .reduceScatter(), .reduceScatter(copies: 1), .allGather(), .broadcast(root: 0)].randomElement(using: &generator)!)
         }
         return Program(
             memories: shapes.map { shape in

@@ -51,6 +51,57 @@ import Testing
         }
     }
 
+    /// Exact sums that the owner of a chunk and the member after it have, and values made of them that all have: of chunks that begin at
+    /// multiples of a grain, some of them empty.
+    @Test(arguments: [1, 2, 3, 5], [1, 16])
+    func sumsForTwoAndValuesForAll(worldSize: Int, grain: Int) throws {
+        try inWorld(of: worldSize) { ring in
+            for count in Self.lengths(worldSize) where count > 0 {
+                let carriers = (0..<count).map { Double($0 % 1000 * (ring.rank + 1)) }
+                var values = [Float](repeating: -1, count: count)
+                try values.withUnsafeMutableBufferPointer { values in
+                    try carriers.withUnsafeBufferPointer { carriers in
+                        let ticket = try ring.startSum(
+                            ofCarriers: carriers, into: values.baseAddress!, for: .ownerAndNext(grain: grain))
+                        try ring.wait(for: ticket)
+                    }
+                    let factor = worldSize * (worldSize + 1) / 2
+                    for owner in [ring.place, (ring.place + worldSize - 1) % worldSize] {
+                        let chunk = RingPlan.chunk(owner, of: count, worldSize: worldSize, grain: grain)
+                        #expect(chunk.isEmpty || chunk.lowerBound % grain == 0)
+                        for index in chunk where values[index] != Float(index % 1000 * factor) && values[index] >= 0 {
+                            Issue.record("count \(count), index \(index): \(values[index])")
+                            return
+                        }
+                        // Twice over in a world of one or two: once is enough.
+                        for index in chunk where values[index] >= 0 { values[index] = -2 - Float(index) }
+                    }
+                    if let ticket = try ring.startAllGather(fromCopies: values, grain: grain) { try ring.wait(for: ticket) }
+                    #expect(values.indices.allSatisfy { values[$0] == -2 - Float($0) }, "count \(count)")
+                    try ring.barrier()
+                }
+            }
+        }
+    }
+
+    /// The two halves move the bytes of one all-reduce of float32.
+    @Test(arguments: [2, 3, 5]) func copiesCostNoBytes(worldSize: Int) throws {
+        try inWorld(of: worldSize) { ring in
+            let count = 60_000
+            var values = [Float](repeating: 1, count: count)
+            try values.withUnsafeMutableBufferPointer { values in
+                let before = ring.bytesSent
+                try ring.allReduce(values)
+                let whole = ring.bytesSent - before
+                let ticket = try ring.startSum(of: UnsafeBufferPointer(values), into: values.baseAddress!, for: .ownerAndNext(grain: 1))
+                try ring.wait(for: ticket)
+                if let ticket = try ring.startAllGather(fromCopies: values, grain: 1) { try ring.wait(for: ticket) }
+                #expect(ring.bytesSent - before == 2 * whole)
+                try ring.barrier()
+            }
+        }
+    }
+
     /// Operations of all kinds under way one after the other, each begun without waiting for the other ranks.
     @Test func patternsMix() throws {
         try inWorld(of: 3) { ring in

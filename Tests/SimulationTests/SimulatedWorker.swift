@@ -420,7 +420,7 @@ final class SimulatedWorker: CustomStringConvertible {
         reports[place * 3] = Int64(recovery.progress)
         reports[place * 3 + 1] = Int64(kept.count)
         reports[place * 3 + 2] = 1
-        try operate(.comparing, reports, .allGather)
+        try operate(.comparing, reports, .allGather())
     }
 
     private func copied() throws {

@@ -23,18 +23,23 @@ struct Numbers: Dataset {
 
 /// Dropout included, so that its random numbers are in every digest.
 struct SmallNet: Module {
-    let first = Linear(4, 19)
-    let second = Linear(19, 2)
+    let first: Linear
+    let second: Linear
+
+    init(hidden: Int) {
+        first = Linear(4, hidden)
+        second = Linear(hidden, 2)
+    }
 
     func callAsFunction(_ x: Tensor) -> Tensor { second(first(x, activation: .relu).dropout(0.1)) }
 }
 
-/// A trainer of the above; `loss` may be made to misbehave.
+/// A trainer of the above; `spoil` may make the loss misbehave.
 func smallTrainer(
     _ ring: Ring, steps: Int = 12, globalBatch: Int = 20, microBatch: Int = 3, reduction: Recipe.ReductionMode = .exact,
-    rate: Double = 0.05, precision: Precision = .float32, spoil: @escaping @Sendable (_ loss: Loss, _ pass: Pass) -> Loss = { loss, _ in loss }
+    rate: Double = 0.05, precision: Precision = .float32, hidden: Int = 19, spoil: @escaping @Sendable (_ loss: Loss, _ pass: Pass) -> Loss = { loss, _ in loss }
 ) throws -> Trainer<Numbers> {
-    let model = SmallNet()
+    let model = SmallNet(hidden: hidden)
     let recipe = Recipe(
         globalBatch: globalBatch, microBatch: microBatch, length: .steps(steps),
         schedule: Schedule(learningRate: rate, warmupSteps: 2, decay: .cosine(endStep: 12, minimum: 0.001)), clipNorm: 1,
