@@ -20,11 +20,12 @@ package final class FaultInjector: Sendable {
         case saved
         /// While the state is copied to others, by number of the array.
         case synchronisation(Int)
-        /// Where the optimizer's state is shared out: when a step is decided, when this rank's part is updated, and while parts move, by number of
-        /// the stretch.
+        /// Where the optimizer's state is shared out: when a step is decided, when this rank's part is updated; while parts move, by number of
+        /// the parcel, and when this rank has its own.
         case decision
         case gathering
         case moving(Int)
+        case moved
     }
 
     /// What a rank dies of.

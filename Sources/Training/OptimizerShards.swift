@@ -63,24 +63,25 @@ final class OptimizerShards {
         }
     }
 
-    /// A place among so many: with the buckets, what a member keeps.
-    struct Position: Equatable {
-        var worldSize: Int
-        var place: Int
-    }
-
     /// The arena's elements that have a state.
     let buckets: [Range<Int>]
     /// Arrays of state for each of them.
     let states: Int
-    private(set) var pieces: [Piece] = []
-    /// The place for which `pieces` are, and the ring over which all state is shared out like that; nil and -1 before there is any.
-    private(set) var position: Position?
-    private(set) var generation = -1
+    private(set) var kept: Kept?
+    /// What has come on a newer ring, of which it is not known that all ranks have theirs: until then all have what they had before.
+    private(set) var arrived: Kept?
     /// How many steps the state has seen.
     var updates = 0
-    /// The place for which the arena's gradients hold sums: of a step that is decided, and may be in a state that has not seen it.
-    var sums: Position?
+    /// The place for which the arena's gradients hold sums: of a step that is decided, and that the state may not have seen.
+    var sums: ShardReport.Position?
+
+    /// What a rank keeps, and the ring over which all state is shared out like that.
+    struct Kept {
+        var share: ShardReport.Share
+        var pieces: [Piece]
+        /// Whether the sums of the step came with it, to the same place.
+        var hasSums = false
+    }
 
     /// Elements that go over the ring at a time when state moves.
     static let parcel = 1 << 18
@@ -95,30 +96,52 @@ final class OptimizerShards {
     /// Elements that have a state.
     var count: Int { buckets.last?.upperBound ?? 0 }
 
+    var pieces: [Piece] { kept?.pieces ?? [] }
+    /// -1 before there is any state.
+    var generation: Int { kept?.share.generation ?? -1 }
+
     var byteCount: Int { pieces.reduce(0) { $0 + $1.count * states * 4 } }
 
     func layout(worldSize: Int) -> ShardLayout { ShardLayout(buckets: buckets, worldSize: worldSize, grain: OptimizerShards.grain) }
 
     /// All that the member with that position keeps; nothing for nil.
-    func kept(at position: Position?) -> [Range<Int>] { position.map { layout(worldSize: $0.worldSize).kept(at: $0.place) } ?? [] }
+    func ranges(_ position: ShardReport.Position?) -> [Range<Int>] { position.map { layout(worldSize: $0.worldSize).kept(at: $0.place) } ?? [] }
 
     /// New memory, with zeros, for what the member with that position keeps.
-    func emptyPieces(_ position: Position) -> [Piece] {
+    func empty(_ position: ShardReport.Position, generation: Int) -> Kept {
         let layout = layout(worldSize: position.worldSize)
-        return layout.owners(keptAt: position.place).map { Piece(owner: $0, ranges: layout.chunks(ofOwner: $0), states: states) }
+        return Kept(
+            share: .init(position: position, generation: generation),
+            pieces: layout.owners(keptAt: position.place).map { Piece(owner: $0, ranges: layout.chunks(ofOwner: $0), states: states) })
     }
 
-    func take(_ pieces: [Piece], _ position: Position, generation: Int, updates: Int) {
-        self.pieces = pieces
-        self.position = position
-        self.generation = generation
+    /// What all ranks have now: nothing else is of use.
+    func take(_ new: Kept?, updates: Int) {
+        kept = new
+        arrived = nil
         self.updates = updates
     }
 
-    /// Forgets a state that is not the run's.
-    func forget() {
-        pieces = []
-        position = nil
-        generation = -1
+    func receive(_ new: Kept, withSums: Bool, updates: Int) {
+        arrived = new
+        arrived?.hasSums = withSums
+        self.updates = updates
+    }
+
+    /// The state was shared out last on the ring with that generation: what has arrived is what this rank keeps if it came there, and
+    /// else nothing.
+    ///
+    /// - Parameter sums: for which place this rank has the sums of a step that is decided.
+    func settle(generation: Int, sums: ShardReport.Position?) {
+        if let arrived, arrived.share.generation == generation { kept = arrived }
+        arrived = nil
+        self.sums = sums
+    }
+
+    /// - Parameter isDecided: whether the gradients hold the sums of a step that is decided.
+    func report(isDecided: Bool) -> ShardReport {
+        ShardReport(
+            kept: kept?.share, arrived: arrived?.share, sumsArrived: arrived?.hasSums ?? false, sums: isDecided ? sums : nil,
+            updates: updates)
     }
 }

@@ -29,11 +29,12 @@ extension Trainer {
                     return [Double(step)]
                 }
                 try clock.measure(.optimizer) {
-                    // Who has the sums of all that it keeps updates it as it is. If anybody has not, nobody has: it was to move first.
-                    if !holdings.sumsMove { _ = try updateShards(outcome, gathers: false) }
+                    // Who has the sums of all that it keeps updates it where it is. If anybody has not, nobody has updated: state was to move first.
+                    if holdings.isUpToDate { _ = try updateShards(outcome, gathers: false) }
                     try move(holdings)
-                    // Nobody updates before all have what they are to keep.
+                    // Nobody updates, or forgets what it had, before all have what they are to keep.
                     try ring.barrier()
+                    shards.settle(generation: ring.generation, sums: position)
                 }
             }
             let tickets = try clock.measure(.optimizer) { try updateShards(outcome, gathers: true) }
@@ -76,12 +77,12 @@ extension Trainer {
     }
 
     /// What this rank keeps on this ring.
-    var position: OptimizerShards.Position { .init(worldSize: ring.worldSize, place: ring.place) }
+    var position: ShardReport.Position { .init(worldSize: ring.worldSize, place: ring.place) }
 
     /// Begins with a state of zeros on this ring, as all ranks do before the first step.
     func beginShards() {
         guard let shards else { return }
-        shards.take(shards.emptyPieces(position), position, generation: ring.generation, updates: 0)
+        shards.take(shards.empty(position, generation: ring.generation), updates: 0)
     }
 
     // MARK: On a new ring
@@ -89,11 +90,12 @@ extension Trainer {
     /// What the ranks hold when a ring is new.
     struct Holdings {
         var states: ShardHoldings
-        /// The sums of a step that is decided, and that not all states have seen: they go where the states go. nil if they stay.
+        /// Whether all states have seen the step that is decided, or can: their ranks have its sums.
+        var isUpToDate: Bool
+        /// The sums of that step, if they are to go where the states go; nil if they are there, or of no more use.
         var sums: ShardHoldings?
         var count: Int
 
-        var sumsMove: Bool { sums != nil }
         var areLost: Bool {
             [states, sums].contains { $0?.parcels(count: count, limit: count).contains { $0.holder == nil } ?? false }
         }
@@ -104,52 +106,46 @@ extension Trainer {
         let shards = shards!
         guard shards.generation != ring.generation else { return nil }
         // A rank that was behind when the run went back has a state that is not this step's.
-        if shards.updates != committedSteps, decided == nil || shards.updates != committedSteps + 1 { shards.forget() }
-        let width = 5
-        var reports = [Int64](repeating: 0, count: ring.worldSize * width)
-        let own = [shards.position, decided == nil ? nil : shards.sums].flatMap { [$0?.worldSize ?? 0, $0?.place ?? 0] } + [shards.updates]
-        for (index, number) in own.enumerated() { reports[ring.place * width + index] = Int64(number) }
-        try reports.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-        func held(_ index: Int) -> [OptimizerShards.Position?] {
-            (0..<ring.worldSize).map { place in
-                let (worldSize, kept) = (Int(reports[place * width + index]), Int(reports[place * width + index + 1]))
-                return worldSize == 0 ? nil : .init(worldSize: worldSize, place: kept)
-            }
-        }
-        let (states, sums) = (held(0), held(2))
+        if shards.updates != committedSteps, decided == nil || shards.updates != committedSteps + 1 { shards.take(nil, updates: 0) }
+        let all = try exchange(shards.report(isDecided: decided != nil))
+        // What arrived on a ring counts for all, if anybody knows that all have it.
+        let newest = all.map { $0.generation }.max() ?? -1
+        let (states, sums) = (all.map { $0.position(in: newest) }, all.map { $0.sums(in: newest) })
+        shards.settle(generation: newest, sums: sums[ring.place])
         // Before the first step nobody has any, and all is zero.
         if committedSteps == 0, decided == nil, states.allSatisfy({ $0 == nil }) {
             beginShards()
             return nil
         }
-        let sumsMove =
-            decided != nil
-            && (0..<ring.worldSize).contains { place in
-                states[place] != nil && states[place] != sums[place] && reports[place * width + 4] == committedSteps
-            }
+        let isUpToDate = all.indices.allSatisfy { states[$0] == nil || states[$0] == sums[$0] || all[$0].updates != committedSteps }
+        let areThere = sums.enumerated().allSatisfy { $1 == .init(worldSize: ring.worldSize, place: $0) }
         return Holdings(
-            states: ShardHoldings(ranges: states.map(shards.kept)), sums: sumsMove ? ShardHoldings(ranges: sums.map(shards.kept)) : nil,
-            count: shards.count)
+            states: ShardHoldings(ranges: states.map(shards.ranges)), isUpToDate: isUpToDate,
+            sums: isUpToDate || areThere ? nil : ShardHoldings(ranges: sums.map(shards.ranges)), count: shards.count)
+    }
+
+    private func exchange(_ own: ShardReport) throws -> [ShardReport] {
+        var numbers = [Int64](repeating: 0, count: ring.worldSize * ShardReport.width)
+        numbers.replaceSubrange(ring.place * ShardReport.width..<(ring.place + 1) * ShardReport.width, with: own.numbers)
+        try numbers.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
+        return (0..<ring.worldSize).map { ShardReport(numbers[$0 * ShardReport.width..<($0 + 1) * ShardReport.width]) }
     }
 
     /// Every rank gets what it is to keep: state, and the values that go with it, or the sums that are to go into it. What it had before
     /// stays until it has all.
     private func move(_ holdings: Holdings) throws {
         let shards = shards!
-        let pieces = shards.emptyPieces(position)
-        let updates = committedSteps + (decided == nil || holdings.sumsMove ? 0 : 1)
+        let new = shards.empty(position, generation: ring.generation)
+        let updates = committedSteps + (holdings.isUpToDate ? 1 : 0)
         try send(
             holdings.states, arrays: shards.states,
             read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
-            write: { stretch, number, memory in for piece in pieces { piece.write(stretch, state: number, from: memory) } })
+            write: { stretch, number, memory in for piece in new.pieces { piece.write(stretch, state: number, from: memory) } })
         // Who holds a stretch has the bits that go with it; what others have is the same, or of no use yet.
-        if let sums = holdings.sums {
-            try send(sums, of: arena.gradients)
-        } else if decided != nil {
-            try send(holdings.states, of: arena.values)
-        }
-        if holdings.sumsMove { shards.sums = position }
-        shards.take(pieces, position, generation: ring.generation, updates: updates)
+        if holdings.isUpToDate { try send(holdings.states, of: arena.values) }
+        if let sums = holdings.sums { try send(sums, of: arena.gradients) }
+        shards.receive(new, withSums: holdings.sums != nil, updates: updates)
+        try visit(.moved)
     }
 
     /// Gives all ranks the stretches of an arena that each holds.
@@ -209,7 +205,7 @@ extension Trainer {
         let layout = shards.layout(worldSize: ring.worldSize)
         let holdings =
             try exchangeHoldings()
-            ?? Holdings(states: ShardHoldings(ranges: (0..<ring.worldSize).map { layout.kept(at: $0) }), sums: nil, count: shards.count)
+            ?? Holdings(states: ShardHoldings(ranges: (0..<ring.worldSize).map { layout.kept(at: $0) }), isUpToDate: true, count: shards.count)
         if holdings.areLost { return nil }
         let gathered = GatheredStates(
             states: (0..<shards.states).map { _ in

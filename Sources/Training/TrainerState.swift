@@ -122,7 +122,7 @@ extension Trainer {
     /// Each tensor of the optimizer's state goes round, and every rank takes its part of it.
     private func takeShards(from reader: SafetensorsReader?, step: Int) throws {
         guard let shards else { return }
-        let pieces = shards.emptyPieces(position)
+        let new = shards.empty(position, generation: ring.generation)
         let largest = arena.parameters.map(\.count).max() ?? 0
         let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
         defer { scratch.deallocate() }
@@ -132,10 +132,10 @@ extension Trainer {
                 try reader?.read("\(name).\(parameter.name)", into: UnsafeMutableRawBufferPointer(tensor))
                 try ring.broadcast(tensor, from: 0)
                 guard let base = tensor.baseAddress else { continue }
-                for piece in pieces { piece.write(parameter.range, state: number, from: base) }
+                for piece in new.pieces { piece.write(parameter.range, state: number, from: base) }
             }
         }
-        shards.take(pieces, position, generation: ring.generation, updates: step)
+        shards.take(new, updates: step)
     }
 
     /// Makes sure that all ranks were started with the same thing, by a digest of it.

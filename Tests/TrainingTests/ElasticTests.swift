@@ -72,11 +72,12 @@ import Training
         return deaths.withLock { $0 }
     }
 
-    /// Whoever is left has the curve of a world of one.
+    /// Whoever is left has the curve of a world of one. Gives how many died.
+    @discardableResult
     static func expectTheSameBits(
         _ worldSize: Int, _ deaths: [Death], assignment: MicroBatchAssignment = .fixed, shards: Bool = false,
         sourceLocation: SourceLocation = #_sourceLocation
-    ) throws {
+    ) throws -> Int {
         let hidden = shards ? wide : 19
         let expected = try train(alone(), hidden: hidden)
         let folder = try TemporaryFolder()
@@ -92,6 +93,7 @@ import Training
         #expect(survivors.withLock { $0 } == worldSize - died, "\(deaths)", sourceLocation: sourceLocation)
         let (checkpoint, damaged) = try directory.latest()
         #expect(damaged.isEmpty && checkpoint?.manifest.step == 10, "\(deaths)", sourceLocation: sourceLocation)
+        return died
     }
 
     /// In every part of a step and of what follows it, whichever rank it is. Seven micro-batches on three ranks: 3 + 2 + 2.
@@ -204,6 +206,22 @@ import Training
             return (rank, step, points.randomElement(using: &random)!)
         }
         try ElasticTests.expectTheSameBits(worldSize, deaths, shards: true)
+    }
+
+    /// Three of six, no two of them neighbours: the state is shared out for six, the sums of the step for five, and both go to new places, where
+    /// more die on the way. Nothing is lost.
+    @Test(
+        arguments: [.reduction, .commit, .decision, .gathering] as [FaultInjector.Point],
+        [.moving(0), .moving(1), .moving(2), .moved, .decision, .gathering] as [FaultInjector.Point])
+    func threeOfSixDieInOneStep(second: FaultInjector.Point, third: FaultInjector.Point) throws {
+        let died = try ElasticTests.expectTheSameBits(6, [(0, 6, .microBatch(0)), (2, 6, second), (4, 6, third)], shards: true)
+        #expect(died == 3)
+    }
+
+    /// The same where the first step is the one, of which nobody has a state yet.
+    @Test(arguments: [FaultInjector.Point.decision, .gathering, .moved]) func twoOfFiveDieInTheFirstStep(point: FaultInjector.Point) throws {
+        let died = try ElasticTests.expectTheSameBits(5, [(1, 1, .decision), (3, 1, point)], shards: true)
+        #expect(died == 2)
     }
 
     /// Both that have a part die at once: the run goes back to the checkpoint of step 5, says so, and ends with the same bits.

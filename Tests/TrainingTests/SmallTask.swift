@@ -40,9 +40,11 @@ func smallTrainer(
     rate: Double = 0.05, precision: Precision = .float32, hidden: Int = 19, spoil: @escaping @Sendable (_ loss: Loss, _ pass: Pass) -> Loss = { loss, _ in loss }
 ) throws -> Trainer<Numbers> {
     let model = SmallNet(hidden: hidden)
+    // A wide one takes smaller steps, or its gradients are zero after two.
+    let rate = rate * 19 / Double(hidden)
     let recipe = Recipe(
         globalBatch: globalBatch, microBatch: microBatch, length: .steps(steps),
-        schedule: Schedule(learningRate: rate, warmupSteps: 2, decay: .cosine(endStep: 12, minimum: 0.001)), clipNorm: 1,
+        schedule: Schedule(learningRate: rate, warmupSteps: 2, decay: .cosine(endStep: 12, minimum: rate / 50)), clipNorm: 1,
         reduction: reduction, precision: precision)
     return try Trainer(
         model: model, data: Numbers(), optimizer: AdamW(weightDecay: 0.01), recipe: recipe, ring: ring
