@@ -94,8 +94,8 @@ final class ControlPlane: @unchecked Sendable {
     }
 
     private func happened(_ event: Member.Event) {
-        if case .announced(_, let members, _) = event {
-            for member in members { hostNames[Int(member.rank)] = member.hostName }
+        if case .announced(let announcement) = event {
+            for member in announcement.members { hostNames[Int(member.rank)] = member.hostName }
         }
         let plane = shared.notify(.computeThread) { shared in
             shared.news.hear(event, host: { hostNames[$0] ?? "?" }, completed: shared.completed, bytesMoved: shared.bytesSent)

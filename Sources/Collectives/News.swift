@@ -34,8 +34,7 @@ package struct News {
         _ event: MemberProtocol.Event, host: (Int) -> String, completed: UInt64, bytesMoved: UInt64
     ) {
         switch event {
-        case .announced(let generation, let members, let stop):
-            answer(.announced(.init(generation: generation, members: members, stop: stop)))
+        case .announced(let announcement): answer(.announced(announcement))
         case .toldToPrepare: answer(.toldToPrepare)
         case .retired: goHome(.retired)
         case .over:

@@ -12,20 +12,6 @@ import Wire
 /// values and state; so has a newcomer. Whatever is copied is taken over as a whole or not at all, so that a ring that breaks in between
 /// leaves every member with the state of its progress.
 package struct Recovery: ~Copyable, Sendable {
-    /// What the coordinator announced.
-    package struct Announcement: Equatable, Sendable {
-        package var generation: UInt32
-        package var members: [MemberAddress]
-        /// Why the run is to write a checkpoint and stop.
-        package var stop: String?
-
-        package init(generation: UInt32, members: [MemberAddress], stop: String? = nil) {
-            self.generation = generation
-            self.members = members
-            self.stop = stop
-        }
-    }
-
     /// What the members tell each other of themselves over the new ring.
     package struct Report: Equatable, Sendable {
         /// Sections ended; -1 for a newcomer, who has no state yet.
@@ -43,7 +29,7 @@ package struct Recovery: ~Copyable, Sendable {
     }
 
     package enum Event: Sendable {
-        case announced(Announcement)
+        case announced(RingAnnouncement)
         /// The coordinator says: the job is running, prepare by yourself.
         case toldToPrepare
         case toldToGo(RingDeparture)
@@ -64,7 +50,7 @@ package struct Recovery: ~Copyable, Sendable {
         /// Stop the ring, if there is one, and ask for the next.
         case join(generation: UInt32, isOpen: Bool, isBoundary: Bool, complaint: Complaint?)
         /// Connect with the members.
-        case form(Announcement)
+        case form(RingAnnouncement)
         /// Tell all members how far this one is, and hear the same of them: `compared`.
         case compare
         /// Take part in copying from the member at a place: its kept values and, `withState`, its state. `isTaken`: this one takes it over.

@@ -1,5 +1,6 @@
 import EventLoop
 import Membership
+import Wire
 
 /// From a broken ring, or none, to the next: drives the state machine `Recovery`.
 extension Ring {
@@ -72,11 +73,12 @@ extension Ring {
         }
     }
 
-    private func form(_ announcement: Recovery.Announcement) -> Recovery.Event {
+    private func form(_ announcement: RingAnnouncement) -> Recovery.Event {
         members = announcement.members.map { Int($0.rank) }
         worldSize = members.count
         place = members.firstIndex(of: rank)!
         generation = Int(announcement.generation)
+        retiring = Set(announcement.retiring.map { Int($0) })
         stopText = announcement.stop
         guard worldSize > 1 else {
             stopData()

@@ -18,6 +18,8 @@ public final class Ring {
     public internal(set) var place: Int
     /// The ranks of this generation's members, by place, ascending.
     public internal(set) var members: [Int]
+    /// The members that are to go at a boundary: the next `reform` may be without them. What only they have must have gone to others by then.
+    public internal(set) var retiring: Set<Int> = []
     /// Counts from 1, with every change of the members; 0 for a worker that has not been in a ring.
     public internal(set) var generation = 0
     /// Whether this worker came while the job was running and has not been let in yet: until `enter`, sections run alone, as in a world

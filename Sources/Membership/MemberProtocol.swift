@@ -5,7 +5,7 @@ package struct MemberProtocol: ~Copyable {
     /// What a worker hears.
     package enum Event: Sendable {
         /// The ring of a generation: all members in order of rank, this one among them. `stop`: why the run is to stop.
-        case announced(generation: UInt32, members: [MemberAddress], stop: String?)
+        case announced(RingAnnouncement)
         /// The job is running: prepare, then join again.
         case toldToPrepare
         /// This worker is not needed any more. The conversation is over.
@@ -68,7 +68,7 @@ package struct MemberProtocol: ~Copyable {
     package mutating func receive(_ message: ControlMessage) -> [Action] {
         guard phase != .closed else { return [] }
         switch message {
-        case .ring(let generation, let members, let stop): return announced(generation, members, stop)
+        case .ring(let announcement): return announced(announcement)
         case .prepare: return answered(.toldToPrepare)
         case .refuse(let reason): return end(.failed(.refused(reason: reason)))
         case .lost(let rank, let cause): return [.tell(.lost(rank: Int(rank), cause: cause))]
@@ -102,13 +102,13 @@ package struct MemberProtocol: ~Copyable {
         }
     }
 
-    private mutating func announced(_ generation: UInt32, _ members: [MemberAddress], _ stop: String?) -> [Action] {
-        let isInOrder = zip(members, members.dropFirst()).allSatisfy { $0.rank < $1.rank }
-        guard isInOrder, members.contains(where: { Int($0.rank) == rank }), generation > self.generation else {
+    private mutating func announced(_ ring: RingAnnouncement) -> [Action] {
+        let isInOrder = zip(ring.members, ring.members.dropFirst()).allSatisfy { $0.rank < $1.rank }
+        guard isInOrder, ring.members.contains(where: { Int($0.rank) == rank }), ring.generation > generation else {
             return lose("it announced a ring that cannot be")
         }
-        self.generation = generation
-        return answered(.announced(generation: generation, members: members, stop: stop))
+        generation = ring.generation
+        return answered(.announced(ring))
     }
 
     private mutating func answered(_ event: Event) -> [Action] {

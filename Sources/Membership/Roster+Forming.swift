@@ -77,8 +77,9 @@ extension Roster {
         if isGathering, members.count < configuration.worldSize { return }
 
         // Somebody must stay who has the run's state.
-        let retiring = isBoundary && members.contains { !$0.isRetiring } ? members.filter(\.isRetiring) : []
-        let staying = retiring.isEmpty ? members : members.filter { !$0.isRetiring }
+        let mayGo = isBoundary && members.contains { !$0.isRetiring }
+        let retiring = members.filter { mayGo && $0.isRetiring && $0.isRetiringAnnounced }
+        let staying = members.filter { member in !retiring.contains { $0.member.rank == member.member.rank } }
         let ready = isOpen ? sorted { $0.standing == .ready } : []
         let next = (staying + ready).sorted { $0.member.rank < $1.member.rank }
         if next.count >= configuration.minWorkers {
@@ -117,9 +118,12 @@ extension Roster {
         formingSince = nil
         ledger = ClaimLedger()
         let members = next.map(\.member)
+        let announcement = RingAnnouncement(
+            generation: generation, members: members, retiring: next.filter(\.isRetiring).map(\.member.rank), stop: stopOrder)
         for entry in next {
             entries[entry.member.rank]!.standing = .running(isInterrupted: false)
-            actions.append(.send(.ring(generation: generation, members: members, stop: stopOrder), to: entry.connection))
+            entries[entry.member.rank]!.isRetiringAnnounced = entry.isRetiring
+            actions.append(.send(.ring(announcement), to: entry.connection))
         }
         actions.append(.tell(.formed(generation: generation, ranks: members.map { Int($0.rank) })))
         wishIfWanted()

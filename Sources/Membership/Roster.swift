@@ -6,7 +6,8 @@ import Wire
 /// Members join; when all ranks of the first world are there, the ring of generation 1 is announced to each. From then on whoever goes
 /// without leaving is lost: the others are told, stop their ring and join again, and when all who live have done so the next generation
 /// is announced. Newcomers prepare by themselves and are let in with a ring that all members form at a place of the program where that
-/// is possible (`Join.isOpen`). When all members have left, it is over.
+/// is possible (`Join.isOpen`). Who is not wanted goes when all form a ring at a boundary, and knew by the ring before. When all members have
+/// left, it is over.
 ///
 ///     gathering ──all ranks joined──▶ running ──somebody lost, or joins again──▶ re-forming
 ///                                        ▲ ◀──all who live have joined──────────────┘
@@ -58,8 +59,10 @@ package struct Roster: ~Copyable {
         var standing: Standing
         /// When something was last heard of it.
         var lastWord: Duration
-        /// It is to go at the next boundary.
+        /// It is to go at a boundary.
         var isRetiring = false
+        /// The members of the ring at hand know that it is.
+        var isRetiringAnnounced = false
 
         /// One that has been in a ring, or is of the first world, and has not gone.
         var isMember: Bool {

@@ -75,7 +75,7 @@ final class OptimizerShards {
     /// The place for which the arena's gradients hold sums: of a step that is decided, and that the state may not have seen.
     var sums: ShardReport.Position?
 
-    /// What a rank keeps, and the ring over which all state is shared out like that.
+    /// What a rank keeps, and since when all state is shared out like that.
     struct Kept {
         var share: ShardReport.Share
         var pieces: [Piece]
@@ -98,7 +98,7 @@ final class OptimizerShards {
 
     var pieces: [Piece] { kept?.pieces ?? [] }
     /// -1 before there is any state.
-    var generation: Int { kept?.share.generation ?? -1 }
+    var number: Int { kept?.share.number ?? -1 }
 
     var byteCount: Int { pieces.reduce(0) { $0 + $1.count * states * 4 } }
 
@@ -108,10 +108,10 @@ final class OptimizerShards {
     func ranges(_ position: ShardReport.Position?) -> [Range<Int>] { position.map { layout(worldSize: $0.worldSize).kept(at: $0.place) } ?? [] }
 
     /// New memory, with zeros, for what the member with that position keeps.
-    func empty(_ position: ShardReport.Position, generation: Int) -> Kept {
+    func empty(_ position: ShardReport.Position, number: Int) -> Kept {
         let layout = layout(worldSize: position.worldSize)
         return Kept(
-            share: .init(position: position, generation: generation),
+            share: .init(position: position, number: number),
             pieces: layout.owners(keptAt: position.place).map { Piece(owner: $0, ranges: layout.chunks(ofOwner: $0), states: states) })
     }
 
@@ -122,18 +122,18 @@ final class OptimizerShards {
         self.updates = updates
     }
 
-    func receive(_ new: Kept, withSums: Bool, updates: Int) {
+    /// - Parameter new: nil for a rank that is to keep nothing.
+    func receive(_ new: Kept?, withSums: Bool, updates: Int) {
         arrived = new
         arrived?.hasSums = withSums
         self.updates = updates
     }
 
-    /// The state was shared out last on the ring with that generation: what has arrived is what this rank keeps if it came there, and
-    /// else nothing.
+    /// The sharing out with that number was the last: what has arrived is what this rank keeps if it came then, and else it came in vain.
     ///
     /// - Parameter sums: for which place this rank has the sums of a step that is decided.
-    func settle(generation: Int, sums: ShardReport.Position?) {
-        if let arrived, arrived.share.generation == generation { kept = arrived }
+    func settle(number: Int, sums: ShardReport.Position?) {
+        if let arrived, arrived.share.number == number { kept = arrived }
         arrived = nil
         self.sums = sums
     }

@@ -4,6 +4,8 @@ import Collectives
 extension Trainer {
     /// What the ranks hold when a ring is new.
     struct Holdings {
+        /// What each keeps, by place; nil for one that has nothing.
+        var positions: [ShardReport.Position?]
         var states: ShardHoldings
         /// Whether all states have seen the step that is decided, or can: their ranks have its sums.
         var isUpToDate: Bool
@@ -19,24 +21,26 @@ extension Trainer {
     /// On a ring that is new, the ranks tell each other what they hold; nil on one on which the state is shared out as it should be.
     func exchangeHoldings() throws -> Holdings? {
         let shards = shards!
-        guard shards.generation != ring.generation else { return nil }
+        guard shards.number != shardNumber else { return nil }
         // A rank that was behind when the run went back has a state that is not this step's.
         if shards.updates != committedSteps, decided == nil || shards.updates != committedSteps + 1 { shards.take(nil, updates: 0) }
         let all = try exchange(shards.report(isDecided: decided != nil))
-        // What arrived on a ring counts for all, if anybody knows that all have it.
-        let newest = all.map { $0.generation }.max() ?? -1
+        // What has arrived counts for all, if anybody knows that all have theirs.
+        let newest = all.map(\.number).max() ?? -1
         let (states, sums) = (all.map { $0.position(in: newest) }, all.map { $0.sums(in: newest) })
-        shards.settle(generation: newest, sums: sums[ring.place])
+        shards.settle(number: newest, sums: sums[ring.place])
         // Before the first step nobody has any, and all is zero.
-        if committedSteps == 0, decided == nil, states.allSatisfy({ $0 == nil }) {
+        let isDecided = decided != nil
+        if committedSteps == 0, !isDecided, states.allSatisfy({ $0 == nil }) {
             beginShards()
             return nil
         }
-        let isUpToDate = all.indices.allSatisfy { states[$0] == nil || states[$0] == sums[$0] || all[$0].updates != committedSteps }
-        let areThere = sums.enumerated().allSatisfy { $1 == .init(worldSize: ring.worldSize, place: $0) }
+        let isUpToDate =
+            isDecided && all.indices.allSatisfy { states[$0] == nil || states[$0] == sums[$0] || all[$0].updates != committedSteps }
+        let sumsAreNeeded = isDecided && !isUpToDate && sums != ringPositions
         return Holdings(
-            states: ShardHoldings(ranges: states.map(shards.ranges)), isUpToDate: isUpToDate,
-            sums: isUpToDate || areThere ? nil : ShardHoldings(ranges: sums.map(shards.ranges)), count: shards.count)
+            positions: states, states: ShardHoldings(ranges: states.map(shards.ranges)), isUpToDate: isUpToDate,
+            sums: sumsAreNeeded ? ShardHoldings(ranges: sums.map(shards.ranges)) : nil, count: shards.count)
     }
 
     private func exchange(_ own: ShardReport) throws -> [ShardReport] {
@@ -46,21 +50,64 @@ extension Trainer {
         return (0..<ring.worldSize).map { ShardReport(numbers[$0 * ShardReport.width..<($0 + 1) * ShardReport.width]) }
     }
 
+    /// What the members keep on this ring.
+    var ringPositions: [ShardReport.Position?] { (0..<ring.worldSize).map { .init(worldSize: ring.worldSize, place: $0) } }
+
+    /// What the ranks hold on a ring on which the state is shared out as it should be.
+    private var asSharedOut: Holdings {
+        Holdings(
+            positions: ringPositions, states: ShardHoldings(ranges: ringPositions.map(shards!.ranges)), isUpToDate: false,
+            count: shards!.count)
+    }
+
+    /// Where members of this ring are to go at its end, the others get what they are to keep without them. On every rank, after the last
+    /// step on this ring.
+    func handOverShards() throws {
+        guard shards != nil else { return }
+        try ring.section {
+            let staying = ring.members.filter { !ring.retiring.contains($0) }
+            guard !staying.isEmpty, staying.count < ring.worldSize else {
+                try ring.barrier()
+                return []
+            }
+            let holdings = try exchangeHoldings() ?? asSharedOut
+            // What is lost is found out by the next step.
+            guard !holdings.areLost else { return [] }
+            let positions = ring.members.map { rank in
+                staying.firstIndex(of: rank).map { ShardReport.Position(worldSize: staying.count, place: $0) }
+            }
+            try move(holdings, to: positions, number: ShardReport.Share.number(generation: ring.generation, isHandOver: true))
+            return []
+        }
+    }
+
     /// Every rank gets what it is to keep: state, and the values that go with it, or the sums that are to go into it. What it had before
-    /// stays until it has all.
-    func move(_ holdings: Holdings) throws {
+    /// stays until all have theirs.
+    ///
+    /// - Parameters:
+    ///   - positions: what the members are to keep, by place.
+    ///   - number: of this sharing out.
+    func move(_ holdings: Holdings, to positions: [ShardReport.Position?], number: Int) throws {
         let shards = shards!
-        let new = shards.empty(position, generation: ring.generation)
-        let updates = committedSteps + (holdings.isUpToDate ? 1 : 0)
-        try send(
-            holdings.states, arrays: shards.states,
-            read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
-            write: { stretch, number, memory in for piece in new.pieces { piece.write(stretch, state: number, from: memory) } })
-        // Who holds a stretch has the bits that go with it; what others have is the same, or of no use yet.
-        if holdings.isUpToDate { try send(holdings.states, of: arena.values) }
+        let own = positions[ring.place]
         if let sums = holdings.sums { try send(sums, of: arena.gradients) }
-        shards.receive(new, withSums: holdings.sums != nil, updates: updates)
+        if positions == holdings.positions {
+            let same = own.map { OptimizerShards.Kept(share: .init(position: $0, number: number), pieces: shards.pieces) }
+            shards.receive(same, withSums: holdings.sums != nil, updates: shards.updates)
+        } else {
+            let new = own.map { shards.empty($0, number: number) }
+            try send(
+                holdings.states, arrays: shards.states,
+                read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
+                write: { stretch, number, memory in for piece in new?.pieces ?? [] { piece.write(stretch, state: number, from: memory) } })
+            // Who holds a stretch has the bits that go with it; what others have is the same, or of no use yet.
+            if holdings.isUpToDate { try send(holdings.states, of: arena.values) }
+            shards.receive(new, withSums: holdings.sums != nil, updates: committedSteps + (holdings.isUpToDate ? 1 : 0))
+        }
         try visit(.moved)
+        // Nobody updates, or forgets what it had, before all have what they are to keep.
+        try ring.barrier()
+        shards.settle(number: number, sums: holdings.sums == nil ? shards.sums : position)
     }
 
     /// Gives all ranks the stretches of an arena that each holds.
@@ -106,10 +153,7 @@ extension Trainer {
     /// step will go back. A part of a section.
     func gatherStates() throws -> GatheredStates? {
         guard let shards else { return GatheredStates(states: stateArenas, isOwner: false) }
-        let layout = shards.layout(worldSize: ring.worldSize)
-        let holdings =
-            try exchangeHoldings()
-            ?? Holdings(states: ShardHoldings(ranges: (0..<ring.worldSize).map { layout.kept(at: $0) }), isUpToDate: true, count: shards.count)
+        let holdings = try exchangeHoldings() ?? asSharedOut
         if holdings.areLost { return nil }
         let gathered = GatheredStates(
             states: (0..<shards.states).map { _ in

@@ -11,15 +11,18 @@ package struct ShardReport: Equatable {
         }
     }
 
-    /// State for a place, and the ring over which all state was shared out like that.
+    /// State for a place, and which sharing out that was: each has a higher number than those before it.
     package struct Share: Equatable {
         package var position: Position
-        package var generation: Int
+        package var number: Int
 
-        package init(position: Position, generation: Int) {
+        package init(position: Position, number: Int) {
             self.position = position
-            self.generation = generation
+            self.number = number
         }
+
+        /// The number of the sharing out over a ring; and of the one before members leave it, to those who stay.
+        package static func number(generation: Int, isHandOver: Bool = false) -> Int { 2 * generation + (isHandOver ? 1 : 0) }
     }
 
     /// nil for a rank that keeps nothing.
@@ -41,17 +44,17 @@ package struct ShardReport: Equatable {
         self.updates = updates
     }
 
-    /// The ring on which the state was shared out last, as far as this rank knows.
-    package var generation: Int { kept?.generation ?? -1 }
+    /// How the state was shared out last, as far as this rank knows.
+    package var number: Int { kept?.number ?? -1 }
 
-    /// What the rank keeps, if the state was shared out last on the ring with that generation. nil if it has nothing of that.
-    package func position(in generation: Int) -> Position? {
-        [kept, arrived].compactMap { $0 }.first { $0.generation == generation }?.position
+    /// What the rank keeps, if the sharing out with that number was the last. nil if it has nothing of that.
+    package func position(in number: Int) -> Position? {
+        [kept, arrived].compactMap { $0 }.first { $0.number == number }?.position
     }
 
     /// For which place the rank has the sums then.
-    package func sums(in generation: Int) -> Position? {
-        sumsArrived && arrived?.generation == generation ? arrived?.position : sums
+    package func sums(in number: Int) -> Position? {
+        sumsArrived && arrived?.number == number ? arrived?.position : sums
     }
 }
 
@@ -61,14 +64,14 @@ extension ShardReport {
     /// As it goes over the ring.
     package var numbers: [Int64] {
         func of(_ position: Position?) -> [Int64] { [Int64(position?.worldSize ?? 0), Int64(position?.place ?? 0)] }
-        func of(_ share: Share?) -> [Int64] { of(share?.position) + [Int64(share?.generation ?? -1)] }
+        func of(_ share: Share?) -> [Int64] { of(share?.position) + [Int64(share?.number ?? -1)] }
         return of(kept) + of(arrived) + of(sums) + [sumsArrived ? 1 : 0, Int64(updates)]
     }
 
     package init(_ numbers: ArraySlice<Int64>) {
         let all = numbers.map { Int($0) }
         func position(_ index: Int) -> Position? { all[index] == 0 ? nil : .init(worldSize: all[index], place: all[index + 1]) }
-        func share(_ index: Int) -> Share? { position(index).map { Share(position: $0, generation: all[index + 2]) } }
+        func share(_ index: Int) -> Share? { position(index).map { Share(position: $0, number: all[index + 2]) } }
         self.init(kept: share(0), arrived: share(3), sumsArrived: all[8] != 0, sums: position(6), updates: all[9])
     }
 }

@@ -50,7 +50,7 @@ extension Trainer {
 
     /// Where the optimizer's state is shared out: every part with its copy. Who of the two is in the wrong is not to be told.
     private func shardDifferences(after tensors: Int) throws -> [Double] {
-        guard let shards, shards.generation == ring.generation, ring.worldSize > 1 else { return [] }
+        guard let shards, shards.number == shardNumber, ring.worldSize > 1 else { return [] }
         let worldSize = ring.worldSize
         func index(owner: Int, state: Int, isCopy: Bool) -> Int { (owner * shards.states + state) * 2 + (isCopy ? 1 : 0) }
         var digests = [Int64](repeating: 0, count: worldSize * shards.states * 2)

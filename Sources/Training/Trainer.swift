@@ -178,7 +178,10 @@ public final class Trainer<Data: Dataset> {
     ///   `.diverged`.
     public func step() throws -> StepMetrics {
         try enter()
-        if isReformAgreed, ring.progressAtFormation < ring.progress { try ring.reform() }
+        if isReformAgreed, ring.progressAtFormation < ring.progress {
+            try handOverShards()
+            try ring.reform()
+        }
         isReformAgreed = false
         var step = plan.step(committedSteps)
         let bytesBefore = ring.bytesSent

@@ -30,11 +30,8 @@ extension Trainer {
                 }
                 try clock.measure(.optimizer) {
                     // Who has the sums of all that it keeps updates it where it is. If anybody has not, nobody has updated: state was to move first.
-                    if holdings.isUpToDate { _ = try updateShards(outcome, gathers: false) }
-                    try move(holdings)
-                    // Nobody updates, or forgets what it had, before all have what they are to keep.
-                    try ring.barrier()
-                    shards.settle(generation: ring.generation, sums: position)
+                    if holdings.isUpToDate, holdings.positions != ringPositions { _ = try updateShards(outcome, gathers: false) }
+                    try move(holdings, to: ringPositions, number: shardNumber)
                 }
             }
             let tickets = try clock.measure(.optimizer) { try updateShards(outcome, gathers: true) }
@@ -78,11 +75,12 @@ extension Trainer {
 
     /// What this rank keeps on this ring.
     var position: ShardReport.Position { .init(worldSize: ring.worldSize, place: ring.place) }
+    var shardNumber: Int { ShardReport.Share.number(generation: ring.generation) }
 
     /// Begins with a state of zeros on this ring, as all ranks do before the first step.
     func beginShards() {
         guard let shards else { return }
-        shards.take(shards.empty(position, generation: ring.generation), updates: 0)
+        shards.take(shards.empty(position, number: shardNumber), updates: 0)
     }
 
     /// All ranks take the newest checkpoint. Gives its step, nil if there is none.

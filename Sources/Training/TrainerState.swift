@@ -122,7 +122,7 @@ extension Trainer {
     /// Each tensor of the optimizer's state goes round, and every rank takes its part of it.
     private func takeShards(from reader: SafetensorsReader?, step: Int) throws {
         guard let shards else { return }
-        let new = shards.empty(position, generation: ring.generation)
+        let new = shards.empty(position, number: shardNumber)
         let largest = arena.parameters.map(\.count).max() ?? 0
         let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
         defer { scratch.deallocate() }

@@ -44,12 +44,14 @@ extension ControlMessage {
             body.append(UInt8((join.isOpen ? 1 : 0) | (join.isBoundary ? 2 : 0)))
             body.append(join.worldSize)
             ControlMessage.append(join.member, to: &body)
-        case .ring(let generation, let members, let stop):
-            body.append(generation)
-            body.append(UInt8(stop == nil ? 0 : 1))
-            body.append(text: stop ?? "")
-            body.append(UInt32(members.count))
-            for member in members { ControlMessage.append(member, to: &body) }
+        case .ring(let ring):
+            body.append(ring.generation)
+            body.append(UInt8(ring.stop == nil ? 0 : 1))
+            body.append(text: ring.stop ?? "")
+            body.append(UInt32(ring.members.count))
+            for member in ring.members { ControlMessage.append(member, to: &body) }
+            body.append(UInt32(ring.retiring.count))
+            for rank in ring.retiring { body.append(rank) }
         case .refuse(let text), .interrupt(let text), .scaled(let text):
             body.append(text: text)
         case .lost(let rank, let cause), .complain(let rank, let cause):
@@ -81,7 +83,7 @@ extension ControlMessage {
         let kind = try reader.read(UInt8.self)
         switch Kind(rawValue: kind) {
         case .join: self = .join(try ControlMessage.join(from: &reader))
-        case .ring: self = try ControlMessage.ring(from: &reader)
+        case .ring: self = .ring(try ControlMessage.ring(from: &reader))
         case .leave: self = .leave
         case .over: self = .over
         case .pong: self = .pong
@@ -114,7 +116,7 @@ extension ControlMessage {
             member: try member(from: &reader))
     }
 
-    private static func ring(from reader: inout ByteReader) throws(WireError) -> ControlMessage {
+    private static func ring(from reader: inout ByteReader) throws(WireError) -> RingAnnouncement {
         let generation = try reader.read(UInt32.self)
         let flags = try reader.read(UInt8.self)
         guard flags < 2 else { throw .unknownFlags(flags) }
@@ -123,7 +125,11 @@ extension ControlMessage {
         guard Int(count) <= reader.remaining / 14 else { throw .truncated(needed: Int(count) * 14, left: reader.remaining) }
         var members: [MemberAddress] = []
         for _ in 0..<count { members.append(try member(from: &reader)) }
-        return .ring(generation: generation, members: members, stop: flags == 1 ? stop : nil)
+        let retiringCount = try reader.read(UInt32.self)
+        guard Int(retiringCount) <= reader.remaining / 4 else { throw .truncated(needed: Int(retiringCount) * 4, left: reader.remaining) }
+        var retiring: [UInt32] = []
+        for _ in 0..<retiringCount { retiring.append(try reader.read()) }
+        return RingAnnouncement(generation: generation, members: members, retiring: retiring, stop: flags == 1 ? stop : nil)
     }
 
     private static func append(_ member: MemberAddress, to writer: inout ByteWriter) {

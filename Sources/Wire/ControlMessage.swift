@@ -17,6 +17,24 @@ public struct MemberAddress: Sendable, Equatable {
     }
 }
 
+/// A generation of the ring as the coordinator announces it: to all its members the same.
+public struct RingAnnouncement: Sendable, Equatable {
+    public var generation: UInt32
+    /// In order of rank.
+    public var members: [MemberAddress]
+    /// The ranks among them that are to go at a boundary: not before it was announced, so that all know whose state is to stay with the others.
+    public var retiring: [UInt32]
+    /// Why the run is to write a checkpoint and stop.
+    public var stop: String?
+
+    public init(generation: UInt32, members: [MemberAddress], retiring: [UInt32] = [], stop: String? = nil) {
+        self.generation = generation
+        self.members = members
+        self.retiring = retiring
+        self.stop = stop
+    }
+}
+
 /// What a worker and the coordinator say to each other after their handshake.
 ///
 /// On the wire: the body's length as 32 bits, then the body: one byte of kind and the fields in order, little-endian.
@@ -38,8 +56,8 @@ public enum ControlMessage: Sendable, Equatable {
 
     // MARK: The coordinator says
 
-    /// These are the next generation's members, in order of rank. `stop` says why the run is to write a checkpoint and stop.
-    case ring(generation: UInt32, members: [MemberAddress], stop: String?)
+    /// The next generation's ring.
+    case ring(RingAnnouncement)
     /// You cannot be a member, or are no longer one.
     case refuse(reason: String)
     /// A member went without leaving: stop your ring and join again.

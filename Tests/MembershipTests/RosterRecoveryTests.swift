@@ -69,13 +69,31 @@ import Wire
         let actions = table.receive(.scale(workers: 2))
         #expect(actions.events == [.scale(workers: 2)])
         for connection in 10...13 { #expect(actions.isSent(.reform, to: connection)) }
-        // In a recovery that nobody agreed to, nobody goes.
-        #expect(joinAll(&table, [0, 1, 2, 3], generation: 1).ring?.ranks == [0, 1, 2, 3])
-        let last = joinAll(&table, [0, 1, 2, 3], generation: 2, isBoundary: true)
+        // At this boundary the others do not know yet who is to go; in a recovery that nobody agreed to, nobody goes.
+        for (generation, isBoundary) in [(1, true), (2, false)] as [(UInt32, Bool)] {
+            let actions = joinAll(&table, [0, 1, 2, 3], generation: generation, isBoundary: isBoundary)
+            #expect(actions.ring?.ranks == [0, 1, 2, 3] && actions.retiring == [2, 3])
+            for connection in 10...13 { #expect(actions.isSent(.reform, to: connection)) }
+        }
+        let last = joinAll(&table, [0, 1, 2, 3], generation: 3, isBoundary: true)
         #expect(last.ring?.ranks == [0, 1])
         #expect(last.isSent(.retire, to: 12) && last.isSent(.retire, to: 13))
         #expect(last.events.contains(.left(rank: 3)))
+        #expect(last.retiring == [])
         #expect(table.join(3, over: 33).refusals.first?.reason == "rank 3 in a world of 2")
+    }
+
+    /// Who was asked to go later than the others were told of must wait for the next boundary; who is wanted again stays.
+    @Test func onlyTheAnnouncedGo() throws {
+        var table = Table.formed(4)
+        _ = table.receive(.scale(workers: 3))
+        #expect(joinAll(&table, [0, 1, 2, 3], generation: 1, isBoundary: true).retiring == [3])
+        _ = table.receive(.scale(workers: 2))
+        let second = joinAll(&table, [0, 1, 2, 3], generation: 2, isBoundary: true)
+        #expect(second.ring?.ranks == [0, 1, 2] && second.retiring == [2] && second.isSent(.retire, to: 13))
+        _ = table.receive(.scale(workers: 3))
+        let third = joinAll(&table, [0, 1, 2], generation: 3, isBoundary: true)
+        #expect(third.ring?.ranks == [0, 1, 2] && third.retiring == [])
     }
 
     @Test func aJobIsNotScaledWhenThatCannotBe() {

@@ -48,10 +48,16 @@ extension [Roster.Action] {
     /// The ring that these announce, and to whom.
     var ring: (generation: UInt32, ranks: [UInt32], stop: String?, connections: [Int])? {
         var found: (UInt32, [UInt32], String?, [Int])?
-        for case .send(.ring(let generation, let members, let stop), let connection) in self {
-            found = (generation, members.map(\.rank), stop, (found?.3 ?? []) + [connection])
+        for case .send(.ring(let ring), let connection) in self {
+            found = (ring.generation, ring.members.map(\.rank), ring.stop, (found?.3 ?? []) + [connection])
         }
         return found
+    }
+
+    /// Who is to go, as the ring's members are told.
+    var retiring: [UInt32]? {
+        for case .send(.ring(let ring), _) in self { return ring.retiring }
+        return nil
     }
 
     func isSent(_ message: ControlMessage, to connection: Int) -> Bool { contains(.send(message, to: connection)) }

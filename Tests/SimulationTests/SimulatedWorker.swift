@@ -44,7 +44,7 @@ final class SimulatedWorker: CustomStringConvertible {
     private var inbox: [() throws -> Void] = []
 
     // The generation at hand.
-    private var announcement: Recovery.Announcement?
+    private var announcement: RingAnnouncement?
     private var members: [UInt32] = []
     private var place = 0
     private var worldSize: Int { members.count }
@@ -254,7 +254,7 @@ final class SimulatedWorker: CustomStringConvertible {
 
     // MARK: Forming
 
-    private func form(_ announcement: Recovery.Announcement) throws {
+    private func form(_ announcement: RingAnnouncement) throws {
         try simulation.heard(of: announcement, self)
         self.announcement = announcement
         members = announcement.members.map(\.rank)

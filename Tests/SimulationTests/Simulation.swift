@@ -141,7 +141,7 @@ final class Simulation {
         values[section] = given
     }
 
-    func heard(of ring: Recovery.Announcement, _ worker: SimulatedWorker) throws {
+    func heard(of ring: RingAnnouncement, _ worker: SimulatedWorker) throws {
         let ranks = ring.members.map(\.rank)
         if let known = rings[ring.generation], known != ranks {
             throw Failure(description: "two rings of generation \(ring.generation): \(known) and \(ranks)")

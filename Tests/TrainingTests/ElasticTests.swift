@@ -259,6 +259,44 @@ import Training
         #expect(told.withLock { $0 } == 2)
     }
 
+    /// Half of the ranks or more are sent away at once, all of them neighbours, without a checkpoint: they go when the others have what they had.
+    /// One of those who stay dies while it is handed over.
+    @Test(arguments: [(6, 3), (5, 2), (3, 1)], [nil, .moving(0), .moved] as [FaultInjector.Point?])
+    func manyAreSentAwayAtOnce(sizes: (from: Int, to: Int), death: FaultInjector.Point?) throws {
+        let steps = 100
+        let dies = death != nil && sizes.to > 1
+        let expected = try ElasticTests.train(alone(), steps: steps, hidden: ElasticTests.wide)
+        let faults = FaultInjector()
+        // The first move of all, whenever it is.
+        if dies { for step in 1...steps { faults.failAt(rank: 1, step: step, death!) } }
+        let coordinator = try LocalCoordinator(worldSize: sizes.from)
+        defer { coordinator.stop() }
+        let gone = Mutex(0)
+        let ended = Mutex<[Int]>([])
+        inThreads(sizes.from) { rank in
+            do {
+                let ring = try Ring(try coordinator.environment(rank: rank))
+                let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: true, hidden: ElasticTests.wide) { trainer in
+                    if rank == 0, trainer.committedSteps == 3 { coordinator.scale(to: sizes.to) }
+                    // Time for it to be heard.
+                    if trainer.worldSize == sizes.from { usleep(2000) }
+                    #expect(trainer.takeSetback() == nil)
+                }
+                #expect(curve.digest == expected.digest && curve.losses == expected.losses)
+                ended.withLock { $0.append(ring.worldSize) }
+                ring.close()
+            } catch RingDeparture.retired {
+                gone.withLock { $0 += 1 }
+            } catch is FaultInjector.Death {
+            } catch {
+                Issue.record("rank \(rank): \(error)")
+            }
+        }
+        let left = dies ? sizes.to - 1 : sizes.to
+        #expect(gone.withLock { $0 } == sizes.from - sizes.to)
+        #expect(ended.withLock { $0 } == [Int](repeating: left, count: left))
+    }
+
     /// 2 / n of the state, but for the division's rest: less than a block in each bucket and chunk.
     @Test(arguments: [1, 2, 3, 4, 5, 8]) func whatARankKeeps(worldSize: Int) throws {
         let expected = try ElasticTests.train(alone(), hidden: ElasticTests.wide).digest

@@ -58,18 +58,18 @@ import Training
 
     /// What has come counts where anybody knows that all have theirs, and with it the sums; and else what was there before.
     @Test func whatHasArrivedCountsOnceAllHaveTheirs() {
-        let old = ShardReport.Share(position: .init(worldSize: 6, place: 3), generation: 4)
-        let new = ShardReport.Share(position: .init(worldSize: 4, place: 1), generation: 6)
+        let old = ShardReport.Share(position: .init(worldSize: 6, place: 3), number: 4)
+        let new = ShardReport.Share(position: .init(worldSize: 4, place: 1), number: 6)
         let sums = ShardReport.Position(worldSize: 5, place: 2)
         for sumsArrived in [false, true] {
             let report = ShardReport(kept: old, arrived: new, sumsArrived: sumsArrived, sums: sums, updates: 7)
             #expect(ShardReport(report.numbers[...]) == report && report.numbers.count == ShardReport.width)
-            #expect(report.generation == 4)
+            #expect(report.number == 4)
             #expect(report.position(in: 4) == old.position && report.position(in: 6) == new.position && report.position(in: 5) == nil)
             #expect(report.sums(in: 4) == sums)
             #expect(report.sums(in: 6) == (sumsArrived ? new.position : sums))
         }
         let none = ShardReport(kept: nil, arrived: nil, sumsArrived: false, sums: nil, updates: 0)
-        #expect(ShardReport(none.numbers[...]) == none && none.generation == -1 && none.position(in: -1) == nil)
+        #expect(ShardReport(none.numbers[...]) == none && none.number == -1 && none.position(in: -1) == nil)
     }
 }

@@ -9,7 +9,7 @@ import Wire
         .join(.init(generation: 7, isBoundary: true, worldSize: 4, member: member)), .leave,
         .stalled(waitingFor: 7, limitMilliseconds: 1500), .pong, .complain(rank: 3, cause: "no route"),
         .claim(generation: 3, section: 1 << 40, count: 64),
-        .ring(generation: 9, members: [member, member], stop: nil), .ring(generation: 0, members: [], stop: "too few"),
+        .ring(.init(generation: 9, members: [member, member], retiring: [3, 1 << 31])), .ring(.init(generation: 0, members: [], stop: "too few")),
         .refuse(reason: "no"), .lost(rank: 2, cause: ""), .interrupt(cause: "why"), .reform, .prepare, .retire, .ping, .over,
         .claimed(generation: 3, section: 9, piece: 4), .claimed(generation: 3, section: 9, piece: nil), .scale(workers: 6),
         .scaled(text: "yes"),

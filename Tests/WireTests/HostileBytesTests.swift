@@ -51,7 +51,9 @@ import Wire
             guard let message = try? ControlMessage(body: body) else { continue }
             taken += 1
             // What was understood can be said again.
-            if case .ring(_, let members, _) = message, members.count > body.count / 14 { Issue.record("\(members.count) members") }
+            if case .ring(let ring) = message, ring.members.count * 14 + ring.retiring.count * 4 > body.count {
+                Issue.record("\(ring.members.count) members, \(ring.retiring.count) retiring")
+            }
             if (try? ControlMessage(body: Array(message.encoded.dropFirst(4)))) == nil { Issue.record("\(message)") }
         }
         #expect(taken > 10_000)
