@@ -55,6 +55,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             if isFirst { try log.open(resumedStep: options.resume ? trainer.committedSteps : nil) }
         }
         introduce()
+        try compareCPUs()
     }
 
     /// Gives the evaluation after the last step.
@@ -166,6 +167,16 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             throw UsageError(
                 "\(checkpoint.path) has \(checkpoint.manifest.step) steps, more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
         }
+    }
+
+    /// Workers on other kinds of CPU are let train, and named: which of them computes what is then in the bits.
+    private func compareCPUs() throws {
+        let others = try trainer.ranksThatDiffer(in: Digest.of(CPUKind.name.utf8))
+        guard isFirst, !others.isEmpty else { return }
+        printError(
+            "\(others.count == 1 ? "rank" : "ranks") \(others.map(String.init).joined(separator: ", ")) "
+                + "\(others.count == 1 ? "has" : "have") another kind of CPU than rank \(trainer.rank) (\(CPUKind.name)): "
+                + "the bits of the result depend on which of them computes what")
     }
 
     private func introduce() {

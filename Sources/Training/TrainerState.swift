@@ -142,18 +142,22 @@ extension Trainer {
     ///
     /// - Throws: `TrainingError.ranksDiffer` on every rank, naming the first rank whose digest is not the first one's.
     public func agree(on digest: Digest, what: String) throws {
+        if let rank = try ranksThatDiffer(in: digest).first { throw TrainingError.ranksDiffer(rank: rank, what: what) }
+    }
+
+    /// The ranks whose digest is not the first one's: on every rank the same.
+    public func ranksThatDiffer(in digest: Digest) throws -> [Int] {
         let words = digest.bytes.withUnsafeBytes { raw in
             (0..<8).map { Double(raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
         }
-        let other = try ring.section {
+        return try ring.section {
             let place = ring.place
             var all = [Double](repeating: 0, count: ring.worldSize * words.count)
             all.replaceSubrange((place * words.count)..<((place + 1) * words.count), with: words)
             try all.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-            let first = (0..<ring.worldSize).first { all[($0 * words.count)..<(($0 + 1) * words.count)] != all[0..<words.count] }
-            return [first.map { Double(ring.members[$0]) } ?? -1]
-        }.values
-        if let rank = other.first, rank >= 0 { throw TrainingError.ranksDiffer(rank: Int(rank), what: what) }
+            let others = (0..<ring.worldSize).filter { all[($0 * words.count)..<(($0 + 1) * words.count)] != all[0..<words.count] }
+            return others.map { Double(ring.members[$0]) }
+        }.values.map { Int($0) }
     }
 
     private static var gridName: String { "grid.limit_exponents" }

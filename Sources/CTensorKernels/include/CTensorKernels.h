@@ -30,6 +30,11 @@ bool tensor_set_threads(int threads);
 /// oneDNN's version as major * 10000 + minor * 100 + patch.
 int tensor_onednn_version(void);
 
+// MARK: The CPU (CPUKind.c)
+
+/// Writes what the bits of results depend on of the CPU, as text with a NUL behind it: maker, model, instruction sets, sizes of caches.
+void tensor_cpu_kind(char *text, size_t capacity);
+
 // MARK: bfloat16 (BFloat16.c)
 
 /// Whether the CPU multiplies bfloat16 by itself: AVX512_BF16.
