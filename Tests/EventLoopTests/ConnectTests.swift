@@ -1,11 +1,31 @@
 import EventLoop
+import Glibc
 import Testing
 
-/// A port on which nothing listens: one that the system has just given out, and closed again.
-private func freePort(_ loop: Loop) throws -> UInt16 {
-    let listener = try TCPListener(loop: loop, host: "127.0.0.1", port: 0) { _ in }
-    defer { listener.close() }
-    return listener.address.port
+/// A port on which nothing listens, and nobody can while this lives: a socket is bound to it.
+private final class SilentPort {
+    private let descriptor: Int32
+    let number: UInt16
+
+    init() {
+        let own = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let code = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(own, $0, length) == 0 ? getsockname(own, $0, &length) : -1
+            }
+        }
+        precondition(code == 0, "no port to be had")
+        descriptor = own
+        number = UInt16(bigEndian: address.sin_port)
+    }
+
+    deinit {
+        close(descriptor)
+    }
 }
 
 /// Connects with a loop of its own and returns what came of it.
@@ -14,9 +34,11 @@ private func connect(
 ) throws -> (result: Result<TCPStream, LoopError>?, port: UInt16, after: Duration) {
     var outcome: Result<TCPStream, LoopError>?
     var used: UInt16 = 0
+    let silent = SilentPort()
+    defer { withExtendedLifetime(silent) {} }
     let start = ContinuousClock.now
     try withLoop { loop in
-        used = try port ?? freePort(loop)
+        used = port ?? silent.number
         try Connector(loop: loop, host: host, port: used, within: limit) { result in
             #expect(outcome == nil)
             outcome = result
@@ -63,7 +85,8 @@ private func connect(
     var accepted = 0
     var connected: TCPStream?
     try withLoop { loop in
-        let port = try freePort(loop)
+        var silent: SilentPort? = SilentPort()
+        let port = silent!.number
         func meet() { if accepted == 1 && connected != nil { loop.stop() } }
         try Connector(loop: loop, host: "127.0.0.1", port: port, within: .seconds(15)) { result in
             connected = try? result.get()
@@ -71,6 +94,7 @@ private func connect(
             meet()
         }
         let later = try Timer(loop: loop) {
+            silent = nil
             _ = try! TCPListener(loop: loop, host: "127.0.0.1", port: port) { _ in
                 accepted += 1
                 meet()
