@@ -1,6 +1,9 @@
-// Carriers in 48 bits each, where that loses nothing.
+// Carriers in 32 or 48 bits each, where that loses nothing.
 //
-// The carriers of a tensor are multiples of one quantum, and few of them use all 53 bits. Take 2^e as 2^-47 of the power of two above a block's
+// 32 bits: one micro-batch's gradient is float32, and rounding it to a grid leaves it no more significant bits; so the carriers of a worker that
+// has added up nothing yet are float32.
+//
+// 48 bits: the carriers of a tensor are multiples of one quantum, and few of them use all 53 bits. Take 2^e as 2^-47 of the power of two above a block's
 // largest magnitude: carriers that are k 2^e with whole k, |k| < 2^47, fit. Adding M = (2^52 + 2^47) 2^e to such a number makes a float64
 // whose low 48 bits are k + 2^47, and whose other bits are the same for the whole block. What does not come back bit for bit when M is
 // subtracted again does not fit.
@@ -106,6 +109,64 @@ static inline size_t fields_offset(size_t count) { return (count * BYTES + 7) & 
 static inline size_t block_count(size_t count) { return (count + BLOCK - 1) / BLOCK; }
 
 size_t lockstep_packed_bytes(size_t count) { return fields_offset(count) + sizeof(exponent) * block_count(count); }
+
+/// float32[i] = x[i]. Whether all of them are the same numbers then.
+INLINE bool narrow_block(float *restrict to, const double *restrict x, size_t count) {
+    uint64_t difference = 0;
+    for (size_t i = 0; i < count; i++) {
+        to[i] = (float)x[i];
+        difference |= bits((double)to[i]) ^ bits(x[i]);
+    }
+    return difference == 0;
+}
+
+CLONES bool lockstep_narrow(float *restrict narrow, const double *restrict carriers, size_t count) {
+    for (size_t first = 0; first < count; first += BLOCK)
+        if (!narrow_block(narrow + first, carriers + first, least(BLOCK, count - first))) return false;
+    return true;
+}
+
+CLONES void lockstep_add_narrow(void *memory, const double *restrict own, size_t count) {
+    const float *narrow = memory;
+    double *wide = memory, sum[BLOCK];
+    // The last first: what is written stands behind what is still to be read.
+    for (size_t block = block_count(count); block-- > 0;) {
+        size_t first = block * BLOCK, size = least(BLOCK, count - first);
+        for (size_t i = 0; i < size; i++) sum[i] = (double)narrow[first + i] + own[first + i];
+        memcpy(wide + first, sum, size * sizeof *sum);
+    }
+}
+
+CLONES void lockstep_finish_narrow(float *restrict result, const float *restrict narrow, const double *restrict own, size_t count) {
+    for (size_t i = 0; i < count; i++) result[i] = (float)((double)narrow[i] + own[i]);
+}
+
+CLONES bool lockstep_pack_in_place(void *memory, size_t count) {
+    uint8_t *to = memory;
+    double *wide = memory, block_of[BLOCK];
+    // Their place is still that of carriers.
+    exponent fields[LOCKSTEP_MOST_PACKED / BLOCK];
+    size_t blocks = block_count(count), block = 0;
+    for (; block < blocks; block++) {
+        size_t first = block * BLOCK, size = least(BLOCK, count - first);
+        memcpy(block_of, wide + first, size * sizeof *block_of);
+        unsigned field = pack_block(to + first * BYTES, block_of, size);
+        if (field == MISFIT) {
+            memcpy(wide + first, block_of, size * sizeof *block_of);
+            break;
+        }
+        fields[block] = (exponent)field;
+    }
+    if (block == blocks) {
+        memcpy(to + fields_offset(count), fields, blocks * sizeof *fields);
+        return true;
+    }
+    while (block-- > 0) {
+        unpack_block(block_of, to + block * BLOCK * BYTES, fields[block], BLOCK);
+        memcpy(wide + block * BLOCK, block_of, sizeof block_of);
+    }
+    return false;
+}
 
 CLONES bool lockstep_pack(void *restrict packed, const double *restrict carriers, size_t count) {
     uint8_t *to = packed;

@@ -25,21 +25,23 @@ package struct BenchPattern {
     private let table: [UInt8]
     private let elementBytes: Int
 
-    /// One rank's values.
+    /// One rank's values. Those in float64 are like sums of many micro-batches: no float32 holds them. What each has more than a whole number is
+    /// nothing in the sum over all ranks.
     package init(_ element: Element, rank: Int, worldSize: Int, limit: Element) {
-        self.init(element) { BenchPattern.value(rank: rank, index: $0, worldSize: worldSize, element: limit) }
+        let more = element == .float64 ? Double(rank == 0 ? worldSize - 1 : -1) * 0x1p-20 : 0
+        self.init(element) { Double(BenchPattern.value(rank: rank, index: $0, worldSize: worldSize, element: limit)) + more }
     }
 
     /// The sums over all ranks.
     package init(sumOf element: Element, worldSize: Int) {
         self.init(element) { index in
-            (0..<worldSize).reduce(0) {
-                $0 + BenchPattern.value(rank: $1, index: index, worldSize: worldSize, element: element)
+            (0..<worldSize).reduce(0.0) {
+                $0 + Double(BenchPattern.value(rank: $1, index: index, worldSize: worldSize, element: element))
             }
         }
     }
 
-    private init(_ element: Element, value: (Int) -> Int) {
+    private init(_ element: Element, value: (Int) -> Double) {
         elementBytes = element.bytes
         var table = [UInt8](repeating: 0, count: BenchPattern.period * element.bytes)
         table.withUnsafeMutableBytes { bytes in
@@ -47,7 +49,7 @@ package struct BenchPattern {
                 let offset = index * element.bytes
                 switch element {
                 case .float32: bytes.storeBytes(of: Float(value(index)), toByteOffset: offset, as: Float.self)
-                case .float64: bytes.storeBytes(of: Double(value(index)), toByteOffset: offset, as: Double.self)
+                case .float64: bytes.storeBytes(of: value(index), toByteOffset: offset, as: Double.self)
                 case .bfloat16: bytes.storeBytes(of: BFloat16(Float(value(index))), toByteOffset: offset, as: BFloat16.self)
                 }
             }

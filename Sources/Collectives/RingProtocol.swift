@@ -24,7 +24,7 @@ package protocol RingLink: AnyObject {
 /// belongs to slice g + window only when g has ended there, with all that it had to send for it. A slot that is still being sent
 /// delays reading, and sending does not wait for reading.
 ///
-/// Owns the slots, at most `RingLayout.slotBudgetBytes`, as much as two of them for what is packed, and 128 bytes for each send under way,
+/// Owns the slots, at most `RingLayout.slotBudgetBytes`, as much as two of them for what leaves smaller, and 128 bytes for each send under way,
 /// allocated in init and never again. Confined to the thread that drives the link.
 package final class RingProtocol<Link: RingLink> {
     /// A header and the zeros after it.
@@ -54,8 +54,9 @@ package final class RingProtocol<Link: RingLink> {
     private var places = [Place](repeating: Place(), count: RingLayout.window)
     private var slots: SlotPool
     private let headers: UnsafeMutableRawPointer
-    /// Where what leaves the source is packed, for each place; nil where nothing is.
-    private let packed: UnsafeMutableRawPointer?
+    /// Where carriers that leave the source in a smaller form stand, for each place.
+    private let shrunk: UnsafeMutableRawPointer
+    private let packs: Bool
     /// All the program's operations below this have been submitted, here or elsewhere, as far as is known here.
     private var passed: UInt64 = 0
     private var landingHeader: FrameHeader?
@@ -64,8 +65,8 @@ package final class RingProtocol<Link: RingLink> {
     /// Slots whose frames came before their slice had started.
     private var earlyFrames = 0
 
-    /// - Parameter packs: carriers leave in 48 bits where that loses nothing: a sixth of an exact sum's bytes, for half a nanosecond an
-    ///   element at each hop. It pays on a wire, and not within a host. What comes in may be packed in any case.
+    /// - Parameter packs: carriers that do not leave as float32 leave in 48 bits where that loses nothing: a sixth of an exact sum's bytes, for
+    ///   half a nanosecond an element at each hop. It pays on a wire, and not within a host. What comes in may be packed in any case.
     package init(rank: Int, worldSize: Int, generation: UInt32, packs: Bool, link: Link) {
         precondition(worldSize >= 2 && (0..<worldSize).contains(rank))
         self.rank = rank
@@ -78,12 +79,13 @@ package final class RingProtocol<Link: RingLink> {
         let headerBytes = layout.sendCount * RingProtocol.headerStride
         headers = .allocate(byteCount: headerBytes, alignment: 64)
         headers.initializeMemory(as: UInt8.self, repeating: 0, count: headerBytes)
-        packed = packs ? .allocate(byteCount: RingLayout.window * layout.slotBytes, alignment: 4096) : nil
+        shrunk = .allocate(byteCount: RingLayout.window * layout.slotBytes, alignment: 4096)
+        self.packs = packs
     }
 
     deinit {
         headers.deallocate()
-        packed?.deallocate()
+        shrunk.deallocate()
     }
 
     /// Whether operations are under way: silence of the neighbours matters only then.
@@ -218,7 +220,8 @@ package final class RingProtocol<Link: RingLink> {
         let (partial, bytes) = (slots.memory(slot), Int(slots.header(slot).payloadBytes))
         let own = active.operation.source + segment.lowerBound * reduction.partialBytes
         if hop < layout.firstGatherHop - 1 {
-            slots.setBytes(slot, reduction.add(own, toPayload: partial, bytes: bytes, count: segment.count))
+            let bytes = reduction.add(own, toPayload: partial, bytes: bytes, count: segment.count, packs: packs)
+            slots.setBytes(slot, bytes)
             slots.set(slot, .inUse)
         } else {
             let result = active.operation.result + segment.lowerBound * reduction.resultBytes
@@ -293,11 +296,9 @@ package final class RingProtocol<Link: RingLink> {
             return UnsafeRawBufferPointer(start: slots.memory(slot), count: Int(slots.header(slot).payloadBytes))
         }
         let source = active.operation.source + segment.lowerBound * reduction.partialBytes
-        if let packed, let bytes = reduction.packedBytes(segment.count) {
-            let memory = packed + placeIndex * layout.slotBytes
-            if reduction.pack(source, into: memory, count: segment.count) {
-                return UnsafeRawBufferPointer(start: memory, count: bytes)
-            }
+        let memory = shrunk + placeIndex * layout.slotBytes
+        if let bytes = reduction.shrink(source, into: memory, count: segment.count, packs: packs) {
+            return UnsafeRawBufferPointer(start: memory, count: bytes)
         }
         return UnsafeRawBufferPointer(start: source, count: segment.count * reduction.partialBytes)
     }

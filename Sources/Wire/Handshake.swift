@@ -38,7 +38,7 @@ public struct Introduction: Sendable, Equatable {
 /// is authenticated by TCP alone and is not encrypted.
 public struct Handshake: ~Copyable {
     public static let magic: UInt32 = 0x5053_4B4C  // "LKSP", little-endian
-    public static let version: UInt16 = 3
+    public static let version: UInt16 = 4
     static let helloBytes = 68
     static let welcomeBytes = 68 + 32
     static let proofBytes = 32

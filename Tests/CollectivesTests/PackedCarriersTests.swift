@@ -2,7 +2,7 @@ import Collectives
 import TestSupport
 import Testing
 
-/// Carriers in 48 bits on the wire: nothing is lost, or nothing is packed.
+/// Carriers in 48 or 32 bits on the wire: nothing is lost, or they are as they were.
 @Suite struct PackedCarriersTests {
     private let reduction = Reduction(.carrier)
 
@@ -33,12 +33,27 @@ import Testing
         return result.allSatisfy { $0 == 0 }
     }
 
-    private func pack(_ values: [Double], into memory: UnsafeMutableRawPointer) -> Bool {
-        values.withUnsafeBytes { reduction.pack($0.baseAddress!, into: memory, count: values.count) }
+    private func shrink(_ values: [Double], into memory: UnsafeMutableRawPointer, packs: Bool = true) -> Int? {
+        values.withUnsafeBytes { reduction.shrink($0.baseAddress!, into: memory, count: values.count, packs: packs) }
     }
 
-    private func add(_ own: [Double], to memory: UnsafeMutableRawPointer, bytes: Int) -> Int {
-        own.withUnsafeBytes { reduction.add($0.baseAddress!, toPayload: memory, bytes: bytes, count: own.count) }
+    private func pack(_ values: [Double], into memory: UnsafeMutableRawPointer) -> Bool {
+        shrink(values, into: memory).map { $0 == reduction.packedBytes(values.count) } ?? false
+    }
+
+    private func add(_ own: [Double], to memory: UnsafeMutableRawPointer, bytes: Int, packs: Bool = true) -> Int {
+        own.withUnsafeBytes { reduction.add($0.baseAddress!, toPayload: memory, bytes: bytes, count: own.count, packs: packs) }
+    }
+
+    /// What one micro-batch's gradient leaves in the carriers: floats of all sizes, each on a grid.
+    private func gridded(_ count: Int, _ generator: inout SeededGenerator) -> [Double] {
+        let gradient = (0..<count).map { _ in
+            Float.random(in: -1...1, using: &generator) * Float(sign: .plus, exponent: Int.random(in: -40...0, using: &generator), significand: 1)
+        }
+        let accumulator = ExactAccumulator(
+            count: count, parts: [.init(offset: 0, count: count)], grids: [Grid(limitExponent: 6, parts: 8)])
+        #expect(accumulator.accumulate(gradient, part: 0) == .fits)
+        return Array(UnsafeBufferPointer(start: accumulator.carriers, count: count))
     }
 
     @Test func whatIsPackedComesBackBitForBit() throws {
@@ -106,8 +121,62 @@ import Testing
         }
     }
 
-    @Test func onlyCarriersArePacked() {
-        #expect(Reduction(.float64).packedBytes(1000) == nil && reduction.packedBytes(63) == nil)
-        #expect(reduction.packedBytes(1 << 17 + 1) == nil)
+    @Test func oneMicroBatchIsNarrow() throws {
+        var generator = SeededGenerator(seed: 4)
+        for count in [64, 65, 255, 257, 4099, 1 << 17] {
+            let values = gridded(count, &generator)
+            for packs in [false, true] {
+                withMemory(count) { memory in
+                    #expect(shrink(values, into: memory, packs: packs) == count * 4)
+                    #expect(holds(memory, bytes: count * 4, values))
+                }
+            }
+        }
+    }
+
+    /// Whatever is added to narrow ones, the sum is the one of float64: packed where that is wanted and possible, and else as it is.
+    @Test func sumsOfNarrowOnes() throws {
+        var generator = SeededGenerator(seed: 5)
+        for count in [64, 256, 700, 2049] {
+            let packed = try #require(reduction.packedBytes(count))
+            let values = gridded(count, &generator)
+            for misfit in [nil, 0, count / 2, count - 1] {
+                var own = gridded(count, &generator)
+                // More than 48 bits above the quantum of its block.
+                if let misfit { own[misfit] = 0x1p8 + 0x1p-43 }
+                let sums = zip(values, own).map { $0 + $1 }
+                for packs in [false, true] {
+                    withMemory(count) { memory in
+                        #expect(shrink(values, into: memory, packs: packs) == count * 4)
+                        let bytes = add(own, to: memory, bytes: count * 4, packs: packs)
+                        #expect(bytes == (packs && misfit == nil ? packed : count * 8), "\(count), misfit at \(misfit ?? -1)")
+                        if bytes == count * 8 {
+                            let wide = UnsafeBufferPointer(start: memory.assumingMemoryBound(to: Double.self), count: count)
+                            #expect(wide.elementsEqual(sums))
+                        }
+                        #expect(holds(memory, bytes: bytes, sums))
+                    }
+                }
+            }
+        }
+    }
+
+    @Test(arguments: [Double(nan: 1, signaling: false), 1 + 0x1p-24, 0x1p128, 0x1p-150, -0x1.000001p0])
+    func whatIsNoFloatIsNotNarrow(value: Double) throws {
+        for place in [0, 3, 255, 256, 298] {
+            var values = [Double](repeating: -0.0, count: 299)
+            withMemory(values.count) { memory in
+                #expect(shrink(values, into: memory, packs: false) == 299 * 4)
+                values[place] = value
+                #expect(shrink(values, into: memory, packs: false) == nil, "\(value) at \(place)")
+            }
+        }
+    }
+
+    @Test func onlyCarriersAreMadeSmaller() {
+        for bytes in [Reduction.packedBytes, Reduction.narrowBytes] {
+            #expect(bytes(Reduction(.float64))(1000) == nil && bytes(reduction)(63) == nil)
+            #expect(bytes(reduction)(1 << 17 + 1) == nil)
+        }
     }
 }

@@ -52,6 +52,20 @@ bool lockstep_add_packed(void *restrict memory, const double *restrict own, size
 // result[i] = float32(packed[i] + own[i]), as `lockstep_finish_carrier`. Any bytes may stand in `packed`; they make some numbers.
 void lockstep_finish_packed(void *restrict result, const void *restrict packed, const double *restrict own, size_t count);
 
+// Packs the carriers in memory where they are. False, and they are as they were, where they do not fit.
+bool lockstep_pack_in_place(void *memory, size_t count);
+
+// Narrow carriers: as float32, where all of them are such numbers, which what one micro-batch's gradient leaves on a grid is.
+
+// narrow[i] = float32(carriers[i]). False, and nothing of use in `narrow`, where some are other numbers then.
+bool lockstep_narrow(float *restrict narrow, const double *restrict carriers, size_t count);
+
+// Adds own to the narrow carriers in memory, which has room for `count` carriers as they are and then holds the sums so.
+void lockstep_add_narrow(void *memory, const double *restrict own, size_t count);
+
+// result[i] = float32(narrow[i] + own[i]), as `lockstep_finish_carrier`.
+void lockstep_finish_narrow(float *restrict result, const float *restrict narrow, const double *restrict own, size_t count);
+
 // result[i] = bfloat16(x[i]), to nearest, ties to even, NaN kept quiet; and back.
 void lockstep_to_bf16(uint16_t *restrict result, const float *restrict x, size_t count);
 void lockstep_from_bf16(float *restrict result, const uint16_t *restrict x, size_t count);
