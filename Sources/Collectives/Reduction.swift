@@ -22,7 +22,7 @@ package struct Reduction: Equatable, Sendable {
     /// "float32 sum", for messages.
     var name: String { element == .carrier ? "exact sum" : "\(element) \(operation)" }
 
-    /// Bytes of one element of a partial result: in the source, and in the reduce-scatter half on the wire, where carriers may be packed.
+    /// Bytes of one element of a partial result: in the source, and in the reduce-scatter half on the wire, where carriers may be smaller.
     package var partialBytes: Int {
         switch element {
         case .bfloat16: 2
