@@ -3,10 +3,10 @@
 // 32 bits: one micro-batch's gradient is float32, and rounding it to a grid leaves it no more significant bits; so the carriers of a worker that
 // has added up nothing yet are float32.
 //
-// 48 bits: the carriers of a tensor are multiples of one quantum, and few of them use all 53 bits. Take 2^e as 2^-47 of the power of two above a block's
-// largest magnitude: carriers that are k 2^e with whole k, |k| < 2^47, fit. Adding M = (2^52 + 2^47) 2^e to such a number makes a float64
-// whose low 48 bits are k + 2^47, and whose other bits are the same for the whole block. What does not come back bit for bit when M is
-// subtracted again does not fit.
+// 48 bits: the carriers of a tensor are multiples of one quantum, and few of them use all 53 bits. Take 2^e as 2^-47 of the power of two
+// above a block's largest magnitude: carriers that are k 2^e with whole k, |k| < 2^47, fit. Adding M = (2^52 + 2^47) 2^e to such a number
+// makes a float64 whose low 48 bits are k + 2^47, and whose other bits are the same for the whole block. What does not come back bit for bit
+// when M is subtracted again does not fit.
 //
 // In memory: 6 bytes an element, little-endian, the blocks one after another; then, at a multiple of 8 bytes, 2 bytes a block: the
 // exponent field of M.
@@ -108,6 +108,17 @@ static inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t fields_offset(size_t count) { return (count * BYTES + 7) & ~(size_t)7; }
 static inline size_t block_count(size_t count) { return (count + BLOCK - 1) / BLOCK; }
 
+/// Unpacks so many whole blocks at the beginning of memory where they are.
+INLINE void unpack_in_place(void *memory, const exponent *fields, size_t blocks) {
+    const uint8_t *packed = memory;
+    double *raw = memory, block[BLOCK];
+    // The last first: what is written stands behind what is still to be read.
+    while (blocks-- > 0) {
+        unpack_block(block, packed + blocks * BLOCK * BYTES, fields[blocks], BLOCK);
+        memcpy(raw + blocks * BLOCK, block, sizeof block);
+    }
+}
+
 size_t lockstep_packed_bytes(size_t count) { return fields_offset(count) + sizeof(exponent) * block_count(count); }
 
 /// float32[i] = x[i]. Whether all of them are the same numbers then.
@@ -161,10 +172,7 @@ CLONES bool lockstep_pack_in_place(void *memory, size_t count) {
         memcpy(to + fields_offset(count), fields, blocks * sizeof *fields);
         return true;
     }
-    while (block-- > 0) {
-        unpack_block(block_of, to + block * BLOCK * BYTES, fields[block], BLOCK);
-        memcpy(wide + block * BLOCK, block_of, sizeof block_of);
-    }
+    unpack_in_place(memory, fields, block);
     return false;
 }
 
@@ -199,17 +207,15 @@ CLONES bool lockstep_add_packed(void *restrict memory, const double *restrict ow
     exponent kept[LOCKSTEP_MOST_PACKED / BLOCK];
     memcpy(kept, fields, blocks * sizeof *fields);
     double *raw = memory, other[BLOCK];
-    for (size_t block = blocks; block-- > 0;) {
+    for (size_t block = blocks; block-- > misfit + 1;) {
         size_t first = block * BLOCK, size = least(BLOCK, count - first);
-        if (block == misfit) {
-            memcpy(raw + first, sum, size * sizeof *sum);
-            continue;
-        }
         unpack_block(other, all + first * BYTES, kept[block], size);
-        // Those before the misfit have been added.
-        for (size_t i = 0; i < size && block > misfit; i++) other[i] += own[first + i];
+        for (size_t i = 0; i < size; i++) other[i] += own[first + i];
         memcpy(raw + first, other, size * sizeof *other);
     }
+    memcpy(raw + misfit * BLOCK, sum, least(BLOCK, count - misfit * BLOCK) * sizeof *sum);
+    // Those before the misfit have been added.
+    unpack_in_place(memory, kept, misfit);
     return false;
 }
 

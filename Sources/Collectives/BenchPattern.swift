@@ -35,9 +35,10 @@ package struct BenchPattern {
     /// The sums over all ranks.
     package init(sumOf element: Element, worldSize: Int) {
         self.init(element) { index in
-            (0..<worldSize).reduce(0.0) {
-                $0 + Double(BenchPattern.value(rank: $1, index: index, worldSize: worldSize, element: element))
+            let sum = (0..<worldSize).reduce(0) {
+                $0 + BenchPattern.value(rank: $1, index: index, worldSize: worldSize, element: element)
             }
+            return Double(sum)
         }
     }
 

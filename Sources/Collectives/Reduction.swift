@@ -6,7 +6,8 @@ package struct Reduction: Equatable, Sendable {
     package enum Element: UInt8, Sendable, CaseIterable {
         case float32 = 1
         case float64, int32, int64, bfloat16
-        /// float64 carriers in and on the way to the owner; the sum, rounded once to float32, on the way back and out.
+        /// float64 carriers in, which are made smaller on the way to the owner where that loses nothing; the sum, rounded once to float32, on the
+        /// way back and out.
         case carrier
     }
 
