@@ -72,7 +72,8 @@ import Training
         return deaths.withLock { $0 }
     }
 
-    /// Whoever is left has the curve of a world of one. Gives how many died.
+    /// Whoever is left has the curve of a world of one. Those in `together` die in one step, none before all have come to their places. Gives how
+    /// many died.
     @discardableResult
     static func expectTheSameBits(
         _ worldSize: Int, _ deaths: [Death], together: [Death] = [], assignment: MicroBatchAssignment = .fixed, shards: Bool = false,
