@@ -1,30 +1,33 @@
 import CLibuv
 
-/// Makes one connection: finds the host's addresses, tries each in turn, and, if told until when, tries again with growing
-/// pauses, since peers do not all start at the same moment.
+/// Makes one connection: finds the host's addresses, tries them side by side, each a moment after the one before, and, if told until when,
+/// tries again with growing pauses, since peers do not all start at the same moment. The first connection that stands is taken.
+///
+/// An address that swallows packets costs the next one that moment and no more: an attempt that has no answer goes on, and the others
+/// are tried again meanwhile (RFC 8305).
 ///
 /// Confined to the loop's thread. `completion` runs there exactly once, never before `init` has returned, unless `cancel` is
 /// called or the loop is closed first. The object keeps itself alive until then.
 package final class Connector {
+    /// Finds a host's addresses: `Resolution.start`, but for tests.
+    typealias Resolver = (
+        _ host: String, _ port: UInt16, _ completion: @escaping (Result<[SocketAddress], LoopError>) -> Void
+    ) throws(LoopError) -> Void
+
     private let loop: Loop
     private let host: String
     private let port: UInt16
     private let options: StreamOptions
     private let started = ContinuousClock.now
     private let limit: Duration
+    private let resolve: Resolver
     private var completion: ((Result<TCPStream, LoopError>) -> Void)?
 
-    /// Found once a round: names may change while a cluster starts.
-    private var addresses: [SocketAddress] = []
-    private var stream: TCPStream?
+    private var plan: ConnectPlan
+    /// Attempts in flight.
+    private var streams: [ConnectPlan.Attempt: TCPStream] = [:]
     private var timer: Timer
     private var lastError: LoopError?
-    private var attempts = 0
-    private var pause = Connector.firstPause
-
-    /// Pauses between rounds double from the first to the longest.
-    private static let firstPause = Duration.milliseconds(5)
-    private static let longestPause = Duration.milliseconds(500)
 
     /// Starts connecting.
     ///
@@ -32,9 +35,22 @@ package final class Connector {
     ///   failure is the result (`resolve` or `connect`). Otherwise attempts go on, and are cut, when this much time has passed:
     ///   the result is then `connectDeadline`.
     @discardableResult
-    package init(
+    package convenience init(
         loop: Loop, host: String, port: UInt16, within limit: Duration = .zero, options: StreamOptions = StreamOptions(),
         completion: @escaping (Result<TCPStream, LoopError>) -> Void
+    ) throws(LoopError) {
+        let resolve: Resolver = { host, port, completion throws(LoopError) in
+            if let numeric = SocketAddress(host: host, port: port) { return completion(.success([numeric])) }
+            try Resolution.start(loop: loop, host: host, port: port, completion: completion)
+        }
+        try self.init(
+            loop: loop, host: host, port: port, within: limit, options: options, resolve: resolve, completion: completion)
+    }
+
+    @discardableResult
+    init(
+        loop: Loop, host: String, port: UInt16, within limit: Duration, options: StreamOptions = StreamOptions(),
+        resolve: @escaping Resolver, completion: @escaping (Result<TCPStream, LoopError>) -> Void
     ) throws(LoopError) {
         loop.preconditionOnThread()
         self.loop = loop
@@ -42,13 +58,14 @@ package final class Connector {
         self.port = port
         self.limit = limit
         self.options = options
+        self.resolve = resolve
         self.completion = completion
+        plan = ConnectPlan(isRepeating: limit > .zero)
         weak var connector: Connector?
         timer = try Timer(loop: loop) { connector?.timerFired() }
         connector = self
         keepAlive = self
         timer.whenClosed { connector?.released() }
-        resumeAt = started
         timer.start(after: .zero)
     }
 
@@ -60,8 +77,6 @@ package final class Connector {
 
     /// Cleared at the end; until then the connector owns itself, as a handle is owned by libuv.
     private var keepAlive: Connector?
-    /// When the next round starts; nil while an attempt is in flight.
-    private var resumeAt: ContinuousClock.Instant?
 
     /// True once there is nothing more to do: the result was given, or somebody closed the loop with all its handles.
     private var isOver: Bool { completion == nil || timer.isClosed }
@@ -72,59 +87,66 @@ package final class Connector {
     }
 
     private var hasLimit: Bool { limit > .zero }
-    private var deadline: ContinuousClock.Instant { started + limit }
+    private var elapsed: Duration { ContinuousClock.now - started }
 
-    /// One timer serves both: the pause between rounds, and the deadline while an attempt is in flight.
+    /// One timer serves all: the pauses between attempts and rounds, and the deadline.
     private func timerFired() {
         guard !isOver else { return }
-        let now = ContinuousClock.now
-        if hasLimit && now >= deadline { return finishAtDeadline() }
-        if let resumeAt {
-            if now < resumeAt { return timer.start(after: resumeAt - now) }
-            self.resumeAt = nil
-            if hasLimit { timer.start(after: deadline - now) }
-            startRound()
-        } else if hasLimit {
-            timer.start(after: deadline - now)
+        if hasLimit, elapsed >= limit { return finishAtDeadline() }
+        proceed()
+    }
+
+    /// Does what is due, and sets the timer for what comes next.
+    private func proceed() {
+        while !isOver {
+            switch plan.next(at: elapsed) {
+            case .resolve: startResolving()
+            case .connect(let attempt, let address): connect(attempt, address)
+            case .abandon(let attempt): streams.removeValue(forKey: attempt)?.close()
+            case .giveUp:
+                return finish(
+                    .failure(lastError ?? .resolve(host: host, code: SystemCode(UV_EAI_NODATA.rawValue))))
+            case .wait(let until):
+                let deadline = hasLimit ? limit : nil
+                guard let due = [until, deadline].compactMap({ $0 }).min() else { return timer.stop() }
+                return timer.start(after: max(.zero, due - elapsed))
+            }
         }
     }
 
-    private func startRound() {
-        if let numeric = SocketAddress(host: host, port: port) {
-            addresses = [numeric]
-            return tryNextAddress()
-        }
+    private func startResolving() {
         do throws(LoopError) {
-            try Resolution.start(loop: loop, host: host, port: port) { [weak self] result in
+            // A numeric address is found at once.
+            var isAtOnce = true
+            defer { isAtOnce = false }
+            try resolve(host, port) { [weak self] result in
                 guard let self, !isOver else { return }
                 switch result {
-                case .success(let found):
-                    addresses = found
-                    tryNextAddress()
-                case .failure(let error): roundFailed(error)
+                case .success(let found): plan.resolved(found, at: elapsed)
+                case .failure(let error):
+                    lastError = error
+                    plan.resolved([], at: elapsed)
                 }
+                if !isAtOnce { proceed() }
             }
         } catch {
-            roundFailed(error)
+            lastError = error
+            plan.resolved([], at: elapsed)
         }
     }
 
-    private func tryNextAddress() {
-        guard !addresses.isEmpty else {
-            return roundFailed(lastError ?? .resolve(host: host, code: SystemCode(UV_EAI_NODATA.rawValue)))
-        }
-        let address = addresses.removeFirst()
-        attempts += 1
+    private func connect(_ attempt: ConnectPlan.Attempt, _ address: SocketAddress) {
         do throws(LoopError) {
             let stream = try TCPStream(loop: loop)
-            self.stream = stream
+            streams[attempt] = stream
             try stream.connect(to: address) { [weak self] code in
-                guard let self, !isOver, self.stream === stream else { return }
-                if code.rawValue == 0 { return connected(stream) }
-                attemptFailed(.connect(address: target(address), code: code))
+                guard let self, !isOver, streams[attempt] === stream else { return }
+                if code.rawValue == 0 { return connected(attempt, stream) }
+                failed(attempt, .connect(address: target(address), code: code))
+                proceed()
             }
         } catch {
-            attemptFailed(error)
+            failed(attempt, error)
         }
     }
 
@@ -134,21 +156,10 @@ package final class Connector {
         return asked == address.description ? asked : "\(asked) (\(address.host))"
     }
 
-    private func attemptFailed(_ error: LoopError) {
-        stream?.close()
-        stream = nil
+    private func failed(_ attempt: ConnectPlan.Attempt, _ error: LoopError) {
+        streams.removeValue(forKey: attempt)?.close()
         lastError = error
-        tryNextAddress()
-    }
-
-    private func roundFailed(_ error: LoopError) {
-        lastError = error
-        guard hasLimit else { return finish(.failure(error)) }
-        let now = ContinuousClock.now
-        guard now < deadline else { return finishAtDeadline() }
-        resumeAt = now + pause
-        timer.start(after: min(pause, deadline - now))
-        pause = min(pause * 2, Self.longestPause)
+        plan.failed(attempt, at: elapsed)
     }
 
     private func finishAtDeadline() {
@@ -156,21 +167,20 @@ package final class Connector {
         if case .resolve = lastError, let lastError { return finish(.failure(lastError)) }
         finish(
             .failure(
-                .connectDeadline(
-                    address: address, attempts: attempts, after: ContinuousClock.now - started, last: lastError?.code)))
+                .connectDeadline(address: address, attempts: plan.attempts, after: elapsed, last: lastError?.code)))
     }
 
-    private func connected(_ stream: TCPStream) {
+    private func connected(_ attempt: ConnectPlan.Attempt, _ stream: TCPStream) {
         stream.opened(options)
-        self.stream = nil
+        streams[attempt] = nil
         finish(.success(stream))
     }
 
     private func finish(_ result: Result<TCPStream, LoopError>?) {
         guard let completion else { return }
         self.completion = nil
-        stream?.close()
-        stream = nil
+        for stream in streams.values { stream.close() }
+        streams = [:]
         timer.close()
         if let result { completion(result) }
     }

@@ -2,7 +2,7 @@ import CLibuv
 import Glibc
 
 /// An IPv4 or IPv6 address with its port, as the socket calls take it.
-package struct SocketAddress: Sendable, CustomStringConvertible {
+package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     private var storage: sockaddr_storage
 
     /// A numeric address; nil when `host` is a name (or empty). IPv6 with or without brackets.
@@ -55,6 +55,31 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether it leads to this host itself, whichever that is: 127.0.0.0/8 and ::1.
+    package var isLoopback: Bool { ipv4.map { $0.0 == 127 } ?? (ipv6.dropLast().allSatisfy { $0 == 0 } && ipv6.last == 1) }
+
+    /// Whether it is no address but stands for all of this host's: 0.0.0.0 and ::.
+    package var isUnspecified: Bool { ipv4.map { $0 == (0, 0, 0, 0) } ?? ipv6.allSatisfy { $0 == 0 } }
+
+    /// The four bytes of an IPv4 address, also of one written as IPv6 (::ffff:10.0.0.1); nil for other IPv6 addresses.
+    private var ipv4: (UInt8, UInt8, UInt8, UInt8)? {
+        var bytes = ipv6
+        if isIPv6 {
+            guard bytes.prefix(10).allSatisfy({ $0 == 0 }), bytes[10] == 0xFF, bytes[11] == 0xFF else { return nil }
+            bytes = Array(bytes.suffix(4))
+        } else {
+            // SAFETY: sockaddr_in has its address behind family and port, four bytes after the beginning.
+            bytes = withPointer { Array(UnsafeRawBufferPointer(start: UnsafeRawPointer($0) + 4, count: 4)) }
+        }
+        return (bytes[0], bytes[1], bytes[2], bytes[3])
+    }
+
+    /// The sixteen bytes of an IPv6 address; of no meaning for others.
+    private var ipv6: [UInt8] {
+        // SAFETY: sockaddr_in6 has its address behind family, port and flow, eight bytes after the beginning.
+        withPointer { Array(UnsafeRawBufferPointer(start: UnsafeRawPointer($0) + 8, count: 16)) }
+    }
+
     package var isIPv6: Bool { Int32(storage.ss_family) == AF_INET6 }
 
     /// In host byte order.
@@ -79,5 +104,9 @@ package struct SocketAddress: Sendable, CustomStringConvertible {
     /// How host and port are written together in every message.
     package static func text(host: String, port: UInt16) -> String {
         host.contains(":") && !host.hasPrefix("[") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    }
+
+    package static func == (one: SocketAddress, other: SocketAddress) -> Bool {
+        withUnsafeBytes(of: one.storage) { one in withUnsafeBytes(of: other.storage) { one.elementsEqual($0) } }
     }
 }
