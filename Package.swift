@@ -20,11 +20,12 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
-        // Loops that must vectorise for the CPU at hand: C, with one clone a instruction set, chosen at load time.
-        .target(name: "CReductionKernels"),
+        // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the same bits.
+        .target(name: "CInstructionSets"),
+        .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
         // What `lockstep bench` compares the ring with.
         .target(name: "CRawRing"),
-        .target(name: "CTensorKernels", dependencies: ["COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
+        .target(name: "CTensorKernels", dependencies: ["CInstructionSets", "COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),

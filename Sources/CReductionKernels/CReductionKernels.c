@@ -8,7 +8,8 @@ static inline uint32_t magnitude(float value) {
     return bits & 0x7fffffffu;
 }
 
-CLONES uint32_t lockstep_carrier_set(double *restrict carrier, const float *restrict x, size_t count, double magic) {
+CLONED(uint32_t, lockstep_carrier_set,
+       (double *restrict carrier, const float *restrict x, size_t count, double magic), (carrier, x, count, magic)) {
     uint32_t largest = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t m = magnitude(x[i]);
@@ -18,7 +19,8 @@ CLONES uint32_t lockstep_carrier_set(double *restrict carrier, const float *rest
     return largest;
 }
 
-CLONES uint32_t lockstep_carrier_accumulate(double *restrict carrier, const float *restrict x, size_t count, double magic) {
+CLONED(uint32_t, lockstep_carrier_accumulate,
+       (double *restrict carrier, const float *restrict x, size_t count, double magic), (carrier, x, count, magic)) {
     uint32_t largest = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t m = magnitude(x[i]);
@@ -28,7 +30,7 @@ CLONES uint32_t lockstep_carrier_accumulate(double *restrict carrier, const floa
     return largest;
 }
 
-CLONES uint32_t lockstep_largest_magnitude(const float *x, size_t count) {
+CLONED(uint32_t, lockstep_largest_magnitude, (const float *x, size_t count), (x, count)) {
     uint32_t largest = 0;
     for (size_t i = 0; i < count; i++) {
         uint32_t m = magnitude(x[i]);
@@ -37,13 +39,16 @@ CLONES uint32_t lockstep_largest_magnitude(const float *x, size_t count) {
     return largest;
 }
 
-CLONES void lockstep_finish_carrier(void *restrict result, const void *restrict partial, const void *restrict own, size_t count) {
+CLONED(void, lockstep_finish_carrier,
+       (void *restrict result, const void *restrict partial, const void *restrict own, size_t count),
+       (result, partial, own, count)) {
     float *restrict r = result;
     const double *restrict p = partial, *restrict o = own;
     for (size_t i = 0; i < count; i++) r[i] = (float)(p[i] + o[i]);
 }
 
-CLONES void lockstep_round_carrier(void *restrict result, const void *restrict carrier, size_t count) {
+CLONED(void, lockstep_round_carrier, (void *restrict result, const void *restrict carrier, size_t count),
+       (result, carrier, count)) {
     float *restrict r = result;
     const double *restrict c = carrier;
     for (size_t i = 0; i < count; i++) r[i] = (float)c[i];
@@ -66,11 +71,13 @@ static inline uint16_t to_bf16(float value) {
     return (uint16_t)((bits & 0x7fffffffu) > LOCKSTEP_INFINITY_BITS ? quiet : rounded);
 }
 
-CLONES void lockstep_to_bf16(uint16_t *restrict result, const float *restrict x, size_t count) {
+CLONED(void, lockstep_to_bf16, (uint16_t *restrict result, const float *restrict x, size_t count),
+       (result, x, count)) {
     for (size_t i = 0; i < count; i++) result[i] = to_bf16(x[i]);
 }
 
-CLONES void lockstep_from_bf16(float *restrict result, const uint16_t *restrict x, size_t count) {
+CLONED(void, lockstep_from_bf16, (float *restrict result, const uint16_t *restrict x, size_t count),
+       (result, x, count)) {
     for (size_t i = 0; i < count; i++) result[i] = from_bf16(x[i]);
 }
 
@@ -79,7 +86,8 @@ CLONES void lockstep_from_bf16(float *restrict result, const uint16_t *restrict 
 // One loop for each type and operation. The value expressions see a and b; NaN wins in both float forms because a comparison
 // with it is false, and a is tested first.
 #define LOOP(name, type, expression)                                                                                  \
-    CLONES static void name(void *result, const void *partial, const void *own, size_t count) {                       \
+    LOCAL_CLONED(void, name, (void *result, const void *partial, const void *own, size_t count),                      \
+                 (result, partial, own, count)) {                                                                     \
         type *r = result;                                                                                             \
         const type *p = partial, *o = own;                                                                            \
         for (size_t i = 0; i < count; i++) {                                                                          \

@@ -131,13 +131,14 @@ INLINE bool narrow_block(float *restrict to, const double *restrict x, size_t co
     return difference == 0;
 }
 
-CLONES bool lockstep_narrow(float *restrict narrow, const double *restrict carriers, size_t count) {
+CLONED(bool, lockstep_narrow, (float *restrict narrow, const double *restrict carriers, size_t count),
+       (narrow, carriers, count)) {
     for (size_t first = 0; first < count; first += BLOCK)
         if (!narrow_block(narrow + first, carriers + first, least(BLOCK, count - first))) return false;
     return true;
 }
 
-CLONES void lockstep_add_narrow(void *memory, const double *restrict own, size_t count) {
+CLONED(void, lockstep_add_narrow, (void *memory, const double *restrict own, size_t count), (memory, own, count)) {
     const float *narrow = memory;
     double *wide = memory, sum[BLOCK];
     // The last first: what is written stands behind what is still to be read.
@@ -148,11 +149,13 @@ CLONES void lockstep_add_narrow(void *memory, const double *restrict own, size_t
     }
 }
 
-CLONES void lockstep_finish_narrow(float *restrict result, const float *restrict narrow, const double *restrict own, size_t count) {
+CLONED(void, lockstep_finish_narrow,
+       (float *restrict result, const float *restrict narrow, const double *restrict own, size_t count),
+       (result, narrow, own, count)) {
     for (size_t i = 0; i < count; i++) result[i] = (float)((double)narrow[i] + own[i]);
 }
 
-CLONES bool lockstep_pack_in_place(void *memory, size_t count) {
+CLONED(bool, lockstep_pack_in_place, (void *memory, size_t count), (memory, count)) {
     uint8_t *to = memory;
     double *wide = memory, block_of[BLOCK];
     // Their place is still that of carriers.
@@ -176,7 +179,8 @@ CLONES bool lockstep_pack_in_place(void *memory, size_t count) {
     return false;
 }
 
-CLONES bool lockstep_pack(void *restrict packed, const double *restrict carriers, size_t count) {
+CLONED(bool, lockstep_pack, (void *restrict packed, const double *restrict carriers, size_t count),
+       (packed, carriers, count)) {
     uint8_t *to = packed;
     exponent *fields = (exponent *)(to + fields_offset(count));
     for (size_t first = 0, block = 0; first < count; first += BLOCK, block++) {
@@ -187,7 +191,8 @@ CLONES bool lockstep_pack(void *restrict packed, const double *restrict carriers
     return true;
 }
 
-CLONES bool lockstep_add_packed(void *restrict memory, const double *restrict own, size_t count) {
+CLONED(bool, lockstep_add_packed, (void *restrict memory, const double *restrict own, size_t count),
+       (memory, own, count)) {
     uint8_t *all = memory;
     exponent *fields = (exponent *)(all + fields_offset(count));
     double sum[BLOCK];
@@ -219,7 +224,9 @@ CLONES bool lockstep_add_packed(void *restrict memory, const double *restrict ow
     return false;
 }
 
-CLONES void lockstep_finish_packed(void *restrict result, const void *restrict packed, const double *restrict own, size_t count) {
+CLONED(void, lockstep_finish_packed,
+       (void *restrict result, const void *restrict packed, const double *restrict own, size_t count),
+       (result, packed, own, count)) {
     float *to = result;
     const uint8_t *from = packed;
     const exponent *fields = (const exponent *)(from + fields_offset(count));

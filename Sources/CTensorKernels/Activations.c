@@ -13,7 +13,7 @@ INLINE float activation(enum tensor_function function, float x, float *slope) {
         return fast_log(x);
     case TENSOR_TANH: {
         float t = fast_tanh(x);
-        *slope = 1 - t * t;
+        *slope = FMA(-t, t, 1.0f);
         return t;
     }
     case TENSOR_SIGMOID: {
@@ -28,14 +28,14 @@ INLINE float activation(enum tensor_function function, float x, float *slope) {
     case TENSOR_GELU_EXACT: {
         float cumulative, density;
         normal_distribution(x, &cumulative, &density);
-        *slope = cumulative + x * density;
+        *slope = FMA(x, density, cumulative);
         return x * cumulative;
     }
     case TENSOR_GELU_TANH: {
         // 0.5 (1 + tanh u) is sigmoid(2 u), with u = sqrt(2 / pi) (x + 0.044715 x^3).
         float w = x * x;
-        float s = fast_sigmoid(x * (1.59576912f + 0.0713548162f * w));
-        *slope = s + x * s * (1 - s) * (1.59576912f + 0.214064449f * w);
+        float s = fast_sigmoid(x * FMA(0.0713548162f, w, 1.59576912f));
+        *slope = FMA(x * s * (1 - s), FMA(0.214064449f, w, 1.59576912f), s);
         return x * s;
     }
     }
@@ -74,8 +74,9 @@ INLINE void activate(enum tensor_function function, float *y, float *slope, cons
     }
 }
 
-CLONED void tensor_activate(enum tensor_function function, float *y, float *slope, const float *x, const float *row,
-                            size_t rows, size_t columns) {
+CLONED(void, tensor_activate,
+       (enum tensor_function function, float *y, float *slope, const float *x, const float *row, size_t rows,
+        size_t columns), (function, y, slope, x, row, rows, columns)) {
     switch (function) {
     case TENSOR_EXP: return activate(TENSOR_EXP, y, slope, x, row, rows, columns);
     case TENSOR_LOG: return activate(TENSOR_LOG, y, slope, x, row, rows, columns);
@@ -87,7 +88,8 @@ CLONED void tensor_activate(enum tensor_function function, float *y, float *slop
     }
 }
 
-CLONED void tensor_relu_backward(float *dx, const float *dy, const float *y, size_t n, bool accumulate) {
+CLONED(void, tensor_relu_backward, (float *dx, const float *dy, const float *y, size_t n, bool accumulate),
+       (dx, dy, y, n, accumulate)) {
     if (accumulate)
         ELEMENTWISE
         for (size_t i = 0; i < n; i++) dx[i] += y[i] > 0 ? dy[i] : 0;

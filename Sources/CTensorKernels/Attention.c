@@ -48,7 +48,7 @@ INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
     for (int l = 1; l < LANES; l++) largest = lanes[l] > largest ? lanes[l] : largest;
     float shift = scale * largest;
     ELEMENTWISE
-    for (c = 0; c < width; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
+    for (c = 0; c < width; c++) scores[c] = fast_exp_small(FMA(scale, scores[c], -shift));
     float sums[LANES] = {0};
     for (c = 0; c + LANES <= width; c += LANES)
         for (int l = 0; l < LANES; l++) sums[l] += scores[c + l];
@@ -61,31 +61,34 @@ INLINE float softmax_row(float *scores, size_t row, size_t width, float scale) {
     return shift + fast_log(sums[0]);
 }
 
-CLONED static void softmax_block(float *scores, float *log_sum, size_t first, size_t last, float scale) {
+LOCAL_CLONED(void, softmax_block, (float *scores, float *log_sum, size_t first, size_t last, float scale),
+             (scores, log_sum, first, last, scale)) {
     for (size_t row = first; row < last; row++)
         log_sum[row] = softmax_row(scores + (row - first) * last, row, last, scale);
 }
 
 /// Probabilities again, from scores and the rows' logarithms of the sum.
-CLONED static void recompute_block(float *scores, const float *log_sum, size_t first, size_t last, float scale) {
+LOCAL_CLONED(void, recompute_block, (float *scores, const float *log_sum, size_t first, size_t last, float scale),
+             (scores, log_sum, first, last, scale)) {
     for (size_t row = first; row < last; row++, scores += last) {
         size_t used = mask_row(scores, row, last, -INFINITY);
         float shift = log_sum[row];
         ELEMENTWISE
-        for (size_t c = 0; c < used; c++) scores[c] = fast_exp_small(scale * scores[c] - shift);
+        for (size_t c = 0; c < used; c++) scores[c] = fast_exp_small(FMA(scale, scores[c], -shift));
     }
 }
 
 /// dscores = scale * p * (dp - delta), where delta is the row's sum of dout * out; in place in dp.
-CLONED static void softmax_backward_block(float *dp, const float *p, const float *dout, const float *out,
-                                          size_t stride, size_t columns, size_t first, size_t last, float scale) {
+LOCAL_CLONED(void, softmax_backward_block,
+             (float *dp, const float *p, const float *dout, const float *out, size_t stride, size_t columns,
+              size_t first, size_t last, float scale), (dp, p, dout, out, stride, columns, first, last, scale)) {
     for (size_t row = first; row < last; row++, dp += last, p += last) {
         const float *a = dout + row * stride, *b = out + row * stride;
         float lanes[LANES] = {0};
         size_t c = 0;
         for (; c + LANES <= columns; c += LANES)
-            for (int l = 0; l < LANES; l++) lanes[l] += a[c + l] * b[c + l];
-        for (int l = 0; c < columns; c++, l++) lanes[l] += a[c] * b[c];
+            for (int l = 0; l < LANES; l++) lanes[l] = FMA(a[c + l], b[c + l], lanes[l]);
+        for (int l = 0; c < columns; c++, l++) lanes[l] = FMA(a[c], b[c], lanes[l]);
         for (int w = LANES / 2; w; w /= 2)
             for (int l = 0; l < w; l++) lanes[l] += lanes[l + w];
         float delta = lanes[0];

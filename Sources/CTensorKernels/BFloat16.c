@@ -5,13 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool tensor_has_bfloat16(void) {
-#if defined(__x86_64__)
-    return __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
+bool tensor_has_bfloat16(void) { return lockstep_uses_bfloat16(); }
 
 /// The upper half of a float, to nearest and ties to even; NaN stays NaN.
 INLINE uint32_t rounded(float x) {
@@ -21,12 +15,12 @@ INLINE uint32_t rounded(float x) {
     return (bits & 0x7fffffff) > 0x7f800000 ? nan : nearest;
 }
 
-CLONED void tensor_round_bfloat16(uint16_t *y, const float *x, size_t n) {
+CLONED(void, tensor_round_bfloat16, (uint16_t *y, const float *x, size_t n), (y, x, n)) {
     ELEMENTWISE
     for (size_t i = 0; i < n; i++) y[i] = (uint16_t)rounded(x[i]);
 }
 
-CLONED void tensor_round_through_bfloat16(float *y, const float *x, size_t n) {
+CLONED(void, tensor_round_through_bfloat16, (float *y, const float *x, size_t n), (y, x, n)) {
     ELEMENTWISE
     for (size_t i = 0; i < n; i++) {
         uint32_t bits = rounded(x[i]) << 16;

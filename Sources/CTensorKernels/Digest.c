@@ -16,7 +16,7 @@ INLINE uint64_t scramble(uint64_t x) {
     return x ^ x >> 31;
 }
 
-CLONED uint64_t tensor_digest(const float *x, size_t n) {
+CLONED(uint64_t, tensor_digest, (const float *x, size_t n), (x, n)) {
     uint32_t lanes[DIGEST_LANES];
     for (int l = 0; l < DIGEST_LANES; l++) lanes[l] = 0x9e3779b1u * (uint32_t)(l + 1);
     size_t i = 0;

@@ -1,7 +1,8 @@
 #include "Functions.h"
 
-CLONED double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *bad_row, const float *logits,
-                                   const int32_t *labels, size_t rows, size_t classes) {
+CLONED(double, tensor_cross_entropy,
+       (float *gradient, size_t *counted, ptrdiff_t *bad_row, const float *logits, const int32_t *labels,
+        size_t rows, size_t classes), (gradient, counted, bad_row, logits, labels, rows, classes)) {
     double total = 0;
     *counted = 0;
     *bad_row = -1;

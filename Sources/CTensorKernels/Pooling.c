@@ -11,7 +11,8 @@ static bool is_tiled(const struct tensor_pooling *p) {
            p->width % p->stride == 0;
 }
 
-CLONED void tensor_max_pool(float *y, uint8_t *places, const float *x, const struct tensor_pooling *p) {
+CLONED(void, tensor_max_pool, (float *y, uint8_t *places, const float *x, const struct tensor_pooling *p),
+       (y, places, x, p)) {
     size_t rows = outputs(p->height, p->kernel_height, p->stride), columns = outputs(p->width, p->kernel_width, p->stride);
     size_t channels = p->channels;
     for (size_t n = 0; n < p->samples; n++)
@@ -34,8 +35,9 @@ CLONED void tensor_max_pool(float *y, uint8_t *places, const float *x, const str
             }
 }
 
-CLONED void tensor_max_pool_backward(float *dx, bool accumulate, const float *dy, const uint8_t *places,
-                                     const struct tensor_pooling *p) {
+CLONED(void, tensor_max_pool_backward,
+       (float *dx, bool accumulate, const float *dy, const uint8_t *places, const struct tensor_pooling *p),
+       (dx, accumulate, dy, places, p)) {
     size_t rows = outputs(p->height, p->kernel_height, p->stride), columns = outputs(p->width, p->kernel_width, p->stride);
     size_t channels = p->channels;
     bool overwrites = !accumulate && is_tiled(p);
@@ -56,7 +58,7 @@ CLONED void tensor_max_pool_backward(float *dx, bool accumulate, const float *dy
             }
 }
 
-CLONED void tensor_average_pool(float *y, const float *x, const struct tensor_pooling *p) {
+CLONED(void, tensor_average_pool, (float *y, const float *x, const struct tensor_pooling *p), (y, x, p)) {
     size_t rows = outputs(p->height, p->kernel_height, p->stride), columns = outputs(p->width, p->kernel_width, p->stride);
     size_t channels = p->channels;
     float share = 1 / (float)(p->kernel_height * p->kernel_width);
@@ -76,7 +78,8 @@ CLONED void tensor_average_pool(float *y, const float *x, const struct tensor_po
             }
 }
 
-CLONED void tensor_average_pool_backward(float *dx, bool accumulate, const float *dy, const struct tensor_pooling *p) {
+CLONED(void, tensor_average_pool_backward,
+       (float *dx, bool accumulate, const float *dy, const struct tensor_pooling *p), (dx, accumulate, dy, p)) {
     size_t rows = outputs(p->height, p->kernel_height, p->stride), columns = outputs(p->width, p->kernel_width, p->stride);
     size_t channels = p->channels;
     float share = 1 / (float)(p->kernel_height * p->kernel_width);
@@ -88,7 +91,7 @@ CLONED void tensor_average_pool_backward(float *dx, bool accumulate, const float
                 for (size_t place = 0; place < p->kernel_height * p->kernel_width; place++) {
                     float *to = corner + (place / p->kernel_width * p->width + place % p->kernel_width) * channels;
                     ELEMENTWISE
-                    for (size_t i = 0; i < channels; i++) to[i] += share * dy[i];
+                    for (size_t i = 0; i < channels; i++) to[i] = FMA(share, dy[i], to[i]);
                 }
             }
 }

@@ -2,9 +2,6 @@
 
 // Philox4x32-10: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11.
 
-// Multiplications and additions here must round each on its own, so that initial weights are the same on every CPU.
-#pragma STDC FP_CONTRACT OFF
-
 /// Ten rounds in place; the counters are arrays of words, so that the loop over them vectorises.
 #define PHILOX_WIDTH 8
 
@@ -46,8 +43,9 @@ void tensor_random_block(uint32_t out[4], struct tensor_random_key key, uint32_t
     memcpy(out, words, 16);
 }
 
-CLONED void tensor_dropout(float *y, const float *x, size_t n, struct tensor_random_key key, uint64_t first,
-                           uint32_t threshold, float scale, bool accumulate) {
+CLONED(void, tensor_dropout,
+       (float *y, const float *x, size_t n, struct tensor_random_key key, uint64_t first, uint32_t threshold,
+        float scale, bool accumulate), (y, x, n, key, first, threshold, scale, accumulate)) {
     enum { BATCH = 4 * PHILOX_WIDTH };
     uint32_t words[BATCH];
     for (size_t i = 0; i < n;) {
@@ -65,7 +63,8 @@ CLONED void tensor_dropout(float *y, const float *x, size_t n, struct tensor_ran
     }
 }
 
-CLONED void tensor_random_uniform(float *y, size_t n, struct tensor_random_key key, float low, float high) {
+CLONED(void, tensor_random_uniform, (float *y, size_t n, struct tensor_random_key key, float low, float high),
+       (y, n, key, low, high)) {
     enum { BATCH = 4 * PHILOX_WIDTH };
     uint32_t words[BATCH];
     for (size_t i = 0; i < n; i += BATCH) {
@@ -129,7 +128,8 @@ INLINE void series_sincos(double x, double *sine, double *cosine) {
     *cosine = (bits + 1) & 2 ? -swapped_c : swapped_c;
 }
 
-CLONED void tensor_random_normal(float *y, size_t n, struct tensor_random_key key, float deviation) {
+CLONED(void, tensor_random_normal, (float *y, size_t n, struct tensor_random_key key, float deviation),
+       (y, n, key, deviation)) {
     enum { BATCH = 4 * PHILOX_WIDTH };
     uint32_t words[BATCH];
     float values[BATCH];

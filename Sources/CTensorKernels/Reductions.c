@@ -25,7 +25,9 @@ INLINE uint32_t add_squares(double *lanes, const float *x, size_t n, uint32_t la
     return largest;
 }
 
-CLONED void tensor_survey(double *sums, float *largest, const float *x, size_t n, size_t block, const size_t *ends) {
+CLONED(void, tensor_survey,
+       (double *sums, float *largest, const float *x, size_t n, size_t block, const size_t *ends),
+       (sums, largest, x, n, block, ends)) {
     size_t place = 0;
     uint32_t most = 0;
     for (size_t first = 0; first < n; first += block, sums++) {
@@ -47,7 +49,7 @@ CLONED void tensor_survey(double *sums, float *largest, const float *x, size_t n
     }
 }
 
-CLONED float tensor_max_magnitude(const float *x, size_t n) {
+CLONED(float, tensor_max_magnitude, (const float *x, size_t n), (x, n)) {
     uint32_t largest = 0;
     for (size_t i = 0; i < n; i++) largest = magnitude(x[i]) > largest ? magnitude(x[i]) : largest;
     float result;

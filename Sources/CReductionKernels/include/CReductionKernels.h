@@ -1,4 +1,4 @@
-// The inner loops of the sums. Plain loops over contiguous memory, one clone a instruction set, chosen at load time.
+// The inner loops of the sums. Plain loops over contiguous memory, one clone an instruction set (`Clones.h`).
 // Every clone gives the same bits: there is no reassociation, and no contraction of a multiplication with an addition.
 #pragma once
 #include <stdbool.h>
