@@ -11,13 +11,17 @@ static bool has_bfloat16 = false;
 static const char *const names[] = {"baseline", "avx2", "avx512"};
 enum { COUNT = sizeof names / sizeof *names };
 
-/// Also whether the system saves the registers that come with the instructions.
+/// What AVX2_TARGET and AVX512_TARGET in Clones.h name. The answers know whether the system saves the registers, too.
 static void ask_cpu(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("x86-64-v3")) return;
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi") ||
+        !__builtin_cpu_supports("bmi2"))
+        return;
     best = LOCKSTEP_AVX2;
-    if (!__builtin_cpu_supports("x86-64-v4")) return;
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512cd") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+        return;
     best = LOCKSTEP_AVX512;
     has_bfloat16 = __builtin_cpu_supports("avx512bf16");
 #endif
