@@ -11,12 +11,14 @@ import Glibc
 /// process dies, the names without a dot are those of whole checkpoints. Names with a dot are remains, which the next
 /// `save` removes once their writer is dead.
 ///
-/// One process writes at a time, and makes one call of `save` at a time, on any thread. Any number may read.
+/// One process writes at a time, which `lock` sees to, and makes one call of `save` at a time, on any thread. Any number may read.
 public struct CheckpointDirectory: Sendable {
     /// `DIR/checkpoints`.
     public let path: String
 
     private let fileSystem: any FileSystem
+    /// `DIR`.
+    private let run: String
 
     /// The checkpoints of the run whose directory is `run`. Neither has to exist before the first `save`.
     public init(_ run: String) {
@@ -25,7 +27,22 @@ public struct CheckpointDirectory: Sendable {
 
     package init(_ run: String, fileSystem: any FileSystem) {
         path = run.hasSuffix("/") ? run + "checkpoints" : run + "/checkpoints"
+        self.run = run
         self.fileSystem = fileSystem
+    }
+
+    /// Whether the run's directory is there.
+    public var exists: Bool { fileExists(run) }
+
+    /// Makes this process the one that writes here until it ends, or finds that it is already, or that its launcher holds the lock for it.
+    /// `Trainer.save` does it too. Makes the run's directory.
+    ///
+    /// - Parameter patience: how long to wait for a writer that has just been lost.
+    /// - Returns: that the file system has no locks, where it has none; told once.
+    /// - Throws: `CheckpointError.inUse` where another run has the directory, `.notALock`, `.system`.
+    public func lock(patience: Duration = .seconds(3)) throws(CheckpointError) -> LackOfLocks? {
+        try fileSystem.makeDirectories(run)
+        return try OwnLocks.take(run, patience: patience)
     }
 
     /// Makes the directory and proves that files can be written in it, so that a run learns at its start, and not at its first

@@ -24,6 +24,10 @@ public enum CheckpointError: Error, Sendable, Equatable {
     case missingTensor(path: String, name: String)
     /// There is no checkpoint at `path`, nor in the run's directory of that name.
     case noCheckpoint(path: String)
+    /// Another run writes to the directory `path`; `by` is who it is, if it has said so.
+    case inUse(path: String, by: String?)
+    /// The file by which runs keep out of each other's way is another's.
+    case notALock(path: String)
     /// There are checkpoints in `path`, and all of them are damaged; `first` says how the newest is.
     case onlyDamaged(path: String, count: Int, first: String)
 }
@@ -54,6 +58,11 @@ extension CheckpointError: CustomStringConvertible {
             return "\(path) has no tensor \"\(name)\""
         case .noCheckpoint(let path):
             return "\(path) holds no checkpoint; give a run's --out directory or one of its checkpoints/step-N"
+        case .inUse(let path, let by):
+            return "another run is at work in \(path)\(by.map { " (\($0))" } ?? ""): wait for its end, or choose another --out"
+        case .notALock(let path):
+            return "\(path) is not Lockstep's: it is the name of the file by which runs keep out of each other's way; choose another "
+                + "directory, or move it"
         case .onlyDamaged(let path, let count, let first):
             return "\(path) holds \(count) checkpoint\(count == 1 ? "" : "s"), all damaged; the newest: \(first)"
         }
@@ -61,7 +70,7 @@ extension CheckpointError: CustomStringConvertible {
 
     private static func advice(_ errno: Int32) -> String {
         switch errno {
-        case ENOSPC, EDQUOT: "; free some space or use another directory"
+        case ENOSPC, EDQUOT, EFBIG: "; free some space or use another directory"
         case ENOTDIR: "; a part of that path is a file: choose another directory"
         case EACCES, EPERM, EROFS: "; use a directory that this user may write to"
         default: ""

@@ -4,7 +4,7 @@ import Synchronization
 /// Saves a run's checkpoints on a thread of its own, one at a time, while training goes on.
 ///
 /// The state is copied first. That copy is all that a caller waits for, unless the save before has not ended yet. What goes wrong
-/// comes out at the next call. Used by one thread; with the last reference it waits for the save under way.
+/// comes out at the next `finish`. Used by one thread; with the last reference it waits for the save under way.
 public final class CheckpointWriter {
     /// What the thread works on, and what came of it.
     private final class Job: Sendable {
@@ -23,6 +23,8 @@ public final class CheckpointWriter {
 
     private let directory: CheckpointDirectory
     private var underWay: (thread: pthread_t, job: Job)?
+    /// The step of the save begun last.
+    public private(set) var step: Int?
 
     /// Less than training's, so that on a busy machine the steps go on and the checkpoint waits.
     private static let niceness: Int32 = 10
@@ -55,6 +57,7 @@ public final class CheckpointWriter {
                 }
             }
         }
+        self.step = step
         var thread = pthread_t()
         let code = pthread_create(
             &thread, nil,
@@ -72,6 +75,9 @@ public final class CheckpointWriter {
         }
         underWay = (thread, job)
     }
+
+    /// Whether a save has begun whose outcome `finish` has not told yet.
+    public var isSaving: Bool { underWay != nil }
 
     /// Whether the save under way has failed already: `finish` says why.
     public var hasFailed: Bool {

@@ -30,8 +30,8 @@ package func makeDirectories(_ path: String) throws(CheckpointError) {
     try SystemFileSystem().makeDirectories(path)
 }
 
-/// Whether there is anything of that name.
+/// Whether there is anything of that name, be it a link that leads nowhere.
 package func fileExists(_ path: String) -> Bool {
     var status = stat()
-    return stat(path, &status) == 0
+    return lstat(path, &status) == 0
 }

@@ -142,12 +142,20 @@ public struct GPT2Directory: Sendable {
 
     // MARK: Writing
 
+    /// What a directory with a model in it has one of.
+    private static let modelNames = [
+        "config.json", "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+        "tf_model.h5", "flax_model.msgpack",
+    ]
+
     /// Writes a model, in float32, as a directory that transformers' `GPT2LMHeadModel.from_pretrained` loads.
     ///
     /// Biases that the model does without are zeros there. The weights come first and config.json last, each whole or not at all.
     /// - Parameter path: made if it does not exist; must not have a model in it.
+    /// - Returns: that the directory's file system has no locks, which keep out others who write there meanwhile, if it has none.
     /// - Throws: `HuggingFaceError.occupied` or `.file`.
-    public static func write(_ model: GPT, to path: String) throws(HuggingFaceError) {
+    @discardableResult
+    public static func write(_ model: GPT, to path: String) throws(HuggingFaceError) -> LackOfLocks? {
         var owned: [UnsafeMutableBufferPointer<Float>] = []
         defer { for buffer in owned { buffer.deallocate() } }
         var stored: [StoredTensor] = []
@@ -169,12 +177,13 @@ public struct GPT2Directory: Sendable {
         }
         do {
             try makeDirectories(path)
-            for name in ["config.json", "model.safetensors", "model.safetensors.index.json"]
-            where fileExists("\(path)/\(name)") {
-                throw HuggingFaceError.occupied(path: "\(path)/\(name)")
-            }
-            try SafetensorsWriter.write(stored, metadata: ["format": "pt"], to: "\(path)/model.safetensors")
-            try GPT2Configuration.json(model.configuration).write(to: "\(path)/config.json")
+            return try OwnLocks.hold(path) { () throws in
+                for name in modelNames where fileExists("\(path)/\(name)") {
+                    throw HuggingFaceError.occupied(path: "\(path)/\(name)")
+                }
+                try SafetensorsWriter.write(stored, metadata: ["format": "pt"], to: "\(path)/model.safetensors")
+                try GPT2Configuration.json(model.configuration).write(to: "\(path)/config.json")
+            }.lack
         } catch let error as HuggingFaceError {
             throw error
         } catch let error as CheckpointError {

@@ -57,7 +57,7 @@ final class Crew {
         }
         bury(workers[local])
         let rank = rank(local)
-        let log = try logs.map { (logs) throws(LaunchError) in try logs.descriptor(rank: rank) }
+        let log = logDescriptor(rank)
         let specification = ChildProcess.Specification(
             program: program, arguments: configuration.arguments,
             environment: configuration.environment(
@@ -71,6 +71,16 @@ final class Crew {
             lives[local] += 1
         } catch {
             throw .workerNotStarted(rank: rank, program: program, code: error.code ?? .invalid)
+        }
+    }
+
+    /// The logs of the first ranks are open; a rank that comes later does not stay away for want of one.
+    private func logDescriptor(_ rank: Int) -> Int32? {
+        do throws(LaunchError) {
+            return try logs?.descriptor(rank: rank)
+        } catch {
+            output.errors.write(Array("lockstep: \(error); rank \(rank) goes on without a log\n".utf8))
+            return nil
         }
     }
 

@@ -15,15 +15,16 @@ final class HostOutput {
         let output = configuration.outputDescriptor
         let errors = configuration.errorDescriptor
         let isShared = HostOutput.isSameFile(output, errors)
-        let failed = { @Sendable (descriptor: Int32, code: SystemCode) in
+        let failed = { @Sendable (descriptor: Int32, code: SystemCode, isFinal: Bool) in
             guard descriptor != errors else { return }
-            HostOutput.complain("output can no longer be written (\(code)); the run goes on without it", to: errors)
+            let what = isFinal ? "output can no longer be written" : "\(HostOutput.path(descriptor)) cannot be written"
+            let rest = isFinal ? "without it" : "and tries again"
+            HostOutput.complain("\(what) (\(code)); the run goes on\(isFinal ? " " : ", ")\(rest)", to: errors)
         }
         var writers: [OutputWriter] = []
         do throws(LoopError) {
-            for _ in 0..<(1 + (isShared ? 0 : 1) + (hasLogs ? 1 : 0)) {
-                writers.append(try OutputWriter(drained: drained, failed: failed))
-            }
+            for _ in 0..<(isShared ? 1 : 2) { writers.append(try OutputWriter(drained: drained, failed: failed)) }
+            if hasLogs { writers.append(try OutputWriter(ownsFiles: true, drained: drained, failed: failed)) }
         } catch {
             for writer in writers { writer.close() }
             throw error
@@ -64,6 +65,14 @@ final class HostOutput {
         var second = stat()
         guard fstat(one, &first) == 0, fstat(other, &second) == 0 else { return one == other }
         return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+    }
+
+    /// The file's path, by the kernel.
+    private static func path(_ descriptor: Int32) -> String {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(PATH_MAX)) { buffer in
+            let count = readlink("/proc/self/fd/\(descriptor)", buffer.baseAddress!, buffer.count)
+            return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : "output"
+        }
     }
 
     private static func complain(_ text: String, to descriptor: Int32) {

@@ -22,7 +22,8 @@ extension HostRun {
     func closeCoordinator(_ status: Int32) {
         coordinator?.close()
         record?.status = status
-        job?.end(record)
+        recordTimer.stop()
+        if let job, let code = job.end(record) { say(LaunchReport.recordNotWritten(job.path, code, isLast: true)) }
     }
 
     // MARK: What happens to workers
@@ -90,10 +91,19 @@ extension HostRun {
         self.record = record
         guard !recordIsStale else { return }
         recordIsStale = true
-        _ = loop.enqueue { [relay] in
-            guard let run = relay.run else { return }
-            run.recordIsStale = false
-            if run.status == nil, let record = run.record { run.job?.write(record) }
+        _ = loop.enqueue { [relay] in relay.run?.writeRecord() }
+    }
+
+    /// Training goes on without it: what cannot be written is said once and tried again.
+    func writeRecord() {
+        guard status == nil, let record, let job else { return }
+        recordIsStale = false
+        guard let code = job.write(record) else {
+            recordIsFailing = false
+            return recordTimer.stop()
         }
+        if !recordIsFailing { say(LaunchReport.recordNotWritten(job.path, code, isLast: false)) }
+        recordIsFailing = true
+        recordTimer.start(after: .seconds(1))
     }
 }

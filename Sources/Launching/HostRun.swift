@@ -33,6 +33,9 @@ final class HostRun {
     var coordinator: Coordinator?
     var record: JobRecord?
     var recordIsStale = false
+    /// Whether the last try to write it has failed, and when it is tried again.
+    var recordIsFailing = false
+    let recordTimer: Timer
     /// Ranks in the present ring.
     var members: Set<Int> = []
 
@@ -57,6 +60,7 @@ final class HostRun {
             let catchUp = try Wake(loop: loop) { relay.run?.outputCaughtUp() }
             self.catchUp = catchUp
             timer = try Timer(loop: loop) { relay.run?.handle(.tick) }
+            recordTimer = try Timer(loop: loop) { relay.run?.writeRecord() }
             output = try HostOutput(configuration, hasLogs: logs != nil, drained: { catchUp.signal() })
         } catch {
             loop.close()
@@ -71,6 +75,7 @@ final class HostRun {
     /// Opens what listens beside the workers, then starts them. A worker that cannot be started is kept in mind for `finish`.
     func start() throws {
         try watchSignals()
+        if let lack = job?.lock.lack { say(lack.description) }
         try configuration.beforeStart(loop)
         try openCoordinator(relay)
         for local in 0..<configuration.workerCount {

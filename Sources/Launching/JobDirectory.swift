@@ -10,19 +10,25 @@ import Wire
 /// finds the directory free only when the workers of the one before are gone.
 package final class JobDirectory {
     package let path: String
-    /// The locked file.
-    private(set) var lock: Int32
+    /// The lock that nobody else has meanwhile.
+    let lock: DirectoryLock
     /// Whether there was no such directory before.
     private let isNew: Bool
 
     private static let record = "job.json"
     private static let secret = "job.secret"
-    private static let lockFile = "job.lock"
 
-    /// Makes the directory if need be and takes the lock. Throws `inUse` while another run has it.
+    /// Makes the directory if need be and takes the lock. Throws `inUse` while another run has it, and `notOurs` if a file of a name
+    /// that is needed is somebody else's.
     package init(path: String) throws(LaunchError) {
         self.path = path
         isNew = access(path, F_OK) != 0
+        lock = try JobDirectory.lock(path)
+        try JobDirectory.checkIsOurs(path, JobDirectory.record, JobDirectory.read(path) != nil)
+        try JobDirectory.checkIsOurs(path, JobDirectory.secret, JobDirectory.readSecret(path) != nil)
+    }
+
+    private static func lock(_ path: String) throws(LaunchError) -> DirectoryLock {
         while true {
             do throws(LaunchError) {
                 try LogDirectory.makeDirectories(path)
@@ -30,34 +36,33 @@ package final class JobDirectory {
                 guard case .logFile(let part, let code) = error else { throw error }
                 throw .jobDirectory(path: path, part: part, code: code)
             }
-            lock = open("\(path)/\(JobDirectory.lockFile)", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-            guard lock >= 0 else { throw .jobDirectory(path: path, part: path, code: SystemCode(errno: errno)) }
-            let code = JobDirectory.take(lock, path)
-            // A run that has just ended may have taken the file away: then the lock is on nothing.
-            var status = stat()
-            if code == 0, fstat(lock, &status) == 0, status.st_nlink > 0 { return }
-            Glibc.close(lock)
-            if code == EWOULDBLOCK { throw .inUse(path: path, record: JobDirectory.read(path)) }
-            if code != 0 { throw .jobDirectory(path: path, part: path, code: SystemCode(errno: code)) }
+            do throws(CheckpointError) {
+                return try DirectoryLock(path)
+            } catch {
+                // A run that has just ended may have taken away the directory, which was made for it.
+                if case .system(_, _, ENOENT) = error, access(path, F_OK) != 0 { continue }
+                throw .jobLock(path: path, error)
+            }
         }
     }
 
-    deinit { Glibc.close(lock) }
-
-    /// Takes the lock; waits a little where the launcher that had it is dead, and its guardian about to follow. Gives 0 or an errno.
-    private static func take(_ descriptor: Int32, _ path: String) -> Int32 {
-        let deadline = ContinuousClock.now + .seconds(3)
-        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-            let code = errno
-            if code == EINTR { continue }
-            guard code == EWOULDBLOCK, let record = read(path), !record.launcherIsAlive, ContinuousClock.now < deadline else { return code }
-            usleep(10_000)
+    /// A file that will be replaced or removed has to be a job's; or nothing but zeros, as after a loss of power.
+    private static func checkIsOurs(_ path: String, _ name: String, _ isValid: Bool) throws(LaunchError) {
+        let file = "\(path)/\(name)"
+        var status = stat()
+        guard lstat(file, &status) == 0, !isValid || status.st_mode & S_IFMT != S_IFREG else { return }
+        guard status.st_mode & S_IFMT == S_IFREG, status.st_size < 1 << 20 else { throw .notOurs(path: file) }
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        defer { if descriptor >= 0 { close(descriptor) } }
+        var bytes = [UInt8](repeating: 1, count: Int(status.st_size))
+        guard descriptor >= 0, Glibc.read(descriptor, &bytes, bytes.count) == bytes.count, bytes.allSatisfy({ $0 == 0 }) else {
+            throw .notOurs(path: file)
         }
-        return 0
     }
 
-    /// Shows the job as it is now: the file is always whole. What cannot be written is nobody's concern while training goes on.
-    @discardableResult
+    /// Shows the job as it is now: the file is always whole.
+    ///
+    /// - Returns: why that could not be done; the file is then as it was.
     package func write(_ record: JobRecord) -> SystemCode? {
         // Without fsync: after a crash of the machine there is no job to be found anyway, and slow disks must not hold up the launcher.
         write("\(record.json.serialized(indented: true))\n", to: JobDirectory.record, mode: 0o644)
@@ -69,12 +74,15 @@ package final class JobDirectory {
     }
 
     /// The job is over. What remains is its last record; nothing, where the directory was made for it and has got nothing else.
-    package func end(_ record: JobRecord?) {
+    ///
+    /// - Returns: why the last record could not be written.
+    package func end(_ record: JobRecord?) -> SystemCode? {
         unlink("\(path)/\(JobDirectory.secret)")
-        if let record { write(record) }
-        guard isNew, isOtherwiseEmpty else { return }
-        for name in [JobDirectory.record, JobDirectory.lockFile] { unlink("\(path)/\(name)") }
+        let code = record.flatMap { write($0) }
+        guard isNew, isOtherwiseEmpty else { return code }
+        for name in [JobDirectory.record, DirectoryLock.fileName] { unlink("\(path)/\(name)") }
         rmdir(path)
+        return nil
     }
 
     private var isOtherwiseEmpty: Bool {
@@ -82,7 +90,7 @@ package final class JobDirectory {
         defer { closedir(stream) }
         while let entry = readdir(stream) {
             let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-            if ![".", "..", JobDirectory.record, JobDirectory.lockFile].contains(name) { return false }
+            if ![".", "..", JobDirectory.record, DirectoryLock.fileName].contains(name) { return false }
         }
         return true
     }
@@ -118,24 +126,21 @@ extension JobDirectory {
 
     /// The secret of a directory's job; nil if there is none, or it may not be read.
     package static func readSecret(_ path: String) -> Secret? {
-        guard let file = fopen("\(path)/\(secret)", "re") else { return nil }
-        defer { fclose(file) }
+        let descriptor = open("\(path)/\(secret)", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        // A pipe of that name would be waited for.
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return nil }
         var bytes = [UInt8](repeating: 0, count: 2 * Secret.byteCount + 1)
-        let count = fread(&bytes, 1, bytes.count, file)
+        let count = max(0, Glibc.read(descriptor, &bytes, bytes.count))
         let text = String(decoding: bytes.prefix(count), as: UTF8.self)
         return try? Secret(hexadecimal: String(text.prefix { $0 != "\n" }))
     }
 
     /// Whether a launcher is at work on a directory, whose record this is.
     package static func isRunning(_ path: String, _ record: JobRecord) -> Bool {
-        record.launcherIsAlive && isLocked(path)
-    }
-
-    private static func isLocked(_ path: String) -> Bool {
-        let descriptor = open("\(path)/\(lockFile)", O_RDWR | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { Glibc.close(descriptor) }
-        return flock(descriptor, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK
+        record.launcherIsAlive && DirectoryLock.isTaken(path)
     }
 }
 

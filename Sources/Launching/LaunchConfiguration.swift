@@ -23,6 +23,8 @@ package struct LaunchConfiguration {
     package var environment: [String: String] = [:]
     /// Each worker's output is also written to `rank-N.log` here; the directory is made if need be.
     package var logDirectory: String?
+    /// Whether logs that are there already are replaced; else they are refused.
+    package var overwritesLogs = false
 
     /// Whether each line of a worker's output begins with its rank, as `[2] `.
     package var marksOutput = true

@@ -1,3 +1,4 @@
+import Checkpoints
 import EventLoop
 import Glibc
 
@@ -11,10 +12,14 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
     case workerNotStarted(rank: Int, program: String, code: SystemCode)
     /// The worker's log file, or its directory, could not be made.
     case logFile(path: String, code: SystemCode)
+    /// There is something of the log file's name already.
+    case logFileIsThere(path: String, isPlain: Bool)
     /// The job's directory, or what stands in it, could not be made.
     case jobDirectory(path: String, part: String, code: SystemCode)
-    /// Another run is at work on the directory; what it has said of itself, if that can be read.
-    case inUse(path: String, record: JobRecord?)
+    /// The lock of the job's directory is another run's, or cannot be had.
+    case jobLock(path: String, CheckpointError)
+    /// A file of a name that the job needs in its directory is somebody else's.
+    case notOurs(path: String)
     /// The process that watches over this one could not be forked.
     case guardian(errno: Int32)
     /// The event loop, or something on it, could not be made.
@@ -35,11 +40,18 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
             "cannot start rank \(rank) (\"\(program)\"): \(code)"
         case .logFile(let path, let code):
             "cannot write log file \"\(path)\": \(code); choose another --log-dir"
+        case .logFileIsThere(let path, true):
+            "log file \"\(path)\" is there already: give another --log-dir, or --overwrite-logs to replace the logs in this one"
+        case .logFileIsThere(let path, false):
+            "\"\(path)\" is a link, or no file, and a log would change what is behind it; choose another --log-dir"
         case .jobDirectory(let path, let part, let code):
             "cannot use the directory \(path)" + (part == path ? "" : ", of which \(part) cannot be made") + ": \(code); choose another"
-        case .inUse(let path, let record):
-            "another run is at work in \(path)" + (record.map { " (pid \($0.pid) on \($0.host))" } ?? "")
-                + ": wait for its end, or choose another --out"
+        case .jobLock(let path, .system(_, _, let errno)):
+            "cannot use the directory \(path): \(SystemCode(errno: errno)); choose another"
+        case .jobLock(_, let error):
+            error.description
+        case .notOurs(let path):
+            "\(path) is not of a job, and would be replaced by what is: choose another directory, or move it"
         case .guardian(let errno):
             "cannot fork the process that guards the workers: \(SystemCode(errno: errno))"
         case .loop(let error):

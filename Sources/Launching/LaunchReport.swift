@@ -64,6 +64,11 @@ enum LaunchReport {
         }
     }
 
+    /// What shows the job to people and to `lockstep scale` is not as it should be.
+    static func recordNotWritten(_ directory: String, _ code: SystemCode, isLast: Bool) -> String {
+        "cannot write \(directory)/job.json (\(code)); " + (isLast ? "it shows the job as it was before" : "the run goes on, and tries again")
+    }
+
     private static func goOn(_ workers: Int) -> String {
         workers == 0 ? "" : "; \(count(workers)) \(workers == 1 ? "goes" : "go") on"
     }

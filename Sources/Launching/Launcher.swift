@@ -1,3 +1,4 @@
+import Checkpoints
 import EventLoop
 import Glibc
 
@@ -39,15 +40,19 @@ package struct Launcher {
         let program = try ProgramSearch.find(configuration.program, path: path)
         // Before anything is written: a second run must not touch what the first has.
         let job = try configuration.jobDirectory.map { (path) throws(LaunchError) in try JobDirectory(path: path) }
+        var configuration = configuration
+        // Workers write into the directory under their launcher's lock.
+        if let job { configuration.environment[OwnLocks.environmentName] = job.lock.identity }
         let firstRank = configuration.firstRank
         let logs: LogDirectory? =
             if let directory = configuration.logDirectory {
-                try LogDirectory(directory, ranks: firstRank..<firstRank + configuration.workerCount)
+                try LogDirectory(
+                    directory, ranks: firstRank..<firstRank + configuration.workerCount, overwrites: configuration.overwritesLogs)
             } else {
                 nil
             }
         // Forked first, while there is nothing yet that it could hold on to.
-        let guardian = try Guardian(lock: job?.lock)
+        let guardian = try Guardian(lock: job?.lock.descriptor)
         let host = try HostRun(configuration, program: program, guardian: guardian, logs: logs, job: job)
         defer { host.close() }
         try host.start()

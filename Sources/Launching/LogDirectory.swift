@@ -6,10 +6,17 @@ final class LogDirectory {
     private let directory: String
     private var descriptors: [Int: Int32] = [:]
 
+    private let overwrites: Bool
+
     /// Makes the directory, and those above it, where they are missing, and an empty `rank-N.log` for each rank.
-    init(_ directory: String, ranks: Range<Int>) throws(LaunchError) {
+    ///
+    /// - Parameter overwrites: whether files of these names that are there already are emptied; else they are refused.
+    init(_ directory: String, ranks: Range<Int>, overwrites: Bool = false) throws(LaunchError) {
         self.directory = directory
+        self.overwrites = overwrites
         try Self.makeDirectories(directory)
+        // All are looked at before any is emptied.
+        for rank in ranks { try check(path(rank: rank)) }
         for rank in ranks { _ = try descriptor(rank: rank) }
     }
 
@@ -21,10 +28,19 @@ final class LogDirectory {
     func descriptor(rank: Int) throws(LaunchError) -> Int32 {
         if let descriptor = descriptors[rank] { return descriptor }
         let path = path(rank: rank)
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        try check(path)
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o644)
         guard descriptor >= 0 else { throw .logFile(path: path, code: SystemCode(errno: errno)) }
         descriptors[rank] = descriptor
         return descriptor
+    }
+
+    /// Only a plain file with one name is emptied, and only on request where there is anything in it.
+    private func check(_ path: String) throws(LaunchError) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        let isPlain = status.st_mode & S_IFMT == S_IFREG && status.st_nlink == 1
+        guard isPlain, overwrites || status.st_size == 0 else { throw .logFileIsThere(path: path, isPlain: isPlain) }
     }
 
     func path(rank: Int) -> String { "\(directory)/rank-\(rank).log" }

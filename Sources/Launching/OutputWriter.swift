@@ -5,8 +5,8 @@ import Synchronization
 /// Writes to files and pipes on a thread of its own, so that a reader that has paused (a pager, a terminal on hold) stops
 /// neither signals nor the coordinator. Blocks handed in by one thread come out in their order, each as a whole.
 ///
-/// A destination that cannot be written to any more (its reader has gone, the disk is full) is given up, once, and the
-/// rest goes on: days of training must not end for the sake of a log.
+/// A destination that cannot be written to does not hold up the rest: days of training must not end for the sake of a log. A pipe or a
+/// terminal whose reader has gone is given up, once; a file, whose disk may have room again, is tried again with the next block.
 final class OutputWriter: Sendable {
     /// A descriptor and the writer that serves it.
     struct Destination {
@@ -19,18 +19,24 @@ final class OutputWriter: Sendable {
     private let loop: Loop
     private let queued = Atomic<Int>(0)
     private let dead = Mutex<Set<Int32>>([])
+    /// Files whose last block could not be written, and whether half a line of it was.
+    private let failing = Mutex<[Int32: (code: SystemCode, isMidLine: Bool)]>([:])
+    private let ownsFiles: Bool
     private let drained: @Sendable () -> Void
-    private let failed: @Sendable (_ descriptor: Int32, _ code: SystemCode) -> Void
+    private let failed: @Sendable (_ descriptor: Int32, _ code: SystemCode, _ isFinal: Bool) -> Void
 
     /// The writer tells when it has caught up to this many bytes.
     static let lowWaterBytes = 1 << 20
 
     /// Both closures run on the writer's thread: `drained` each time when `queuedBytes` falls to the low-water mark, `failed`
-    /// once for each descriptor that is given up.
+    /// once for each descriptor that is given up, or that cannot be written for now.
+    ///
+    /// - Parameter ownsFiles: whether nobody else writes to the files, so that half a line may be cut off again.
     init(
-        drained: @escaping @Sendable () -> Void,
-        failed: @escaping @Sendable (_ descriptor: Int32, _ code: SystemCode) -> Void
+        ownsFiles: Bool = false, drained: @escaping @Sendable () -> Void,
+        failed: @escaping @Sendable (_ descriptor: Int32, _ code: SystemCode, _ isFinal: Bool) -> Void
     ) throws(LoopError) {
+        self.ownsFiles = ownsFiles
         loop = try Loop()
         self.drained = drained
         self.failed = failed
@@ -72,8 +78,13 @@ final class OutputWriter: Sendable {
         _ = Unmanaged.passRetained(self)
     }
 
-    private func writeAll(_ bytes: [UInt8], to descriptor: Int32) {
+    private func writeAll(_ block: [UInt8], to descriptor: Int32) {
         guard !dead.withLock({ $0.contains(descriptor) }) else { return }
+        var bytes = block
+        let before = failing.withLock { $0[descriptor] }
+        if let before {
+            bytes = Array("\(before.isMidLine ? "\n" : "")lockstep: lines are missing here (\(before.code))\n".utf8) + block
+        }
         var written = 0
         while written < bytes.count {
             let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + written, $0.count - written) }
@@ -84,10 +95,29 @@ final class OutputWriter: Sendable {
                 var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                 poll(&waiting, 1, -1)
             } else if errno != EINTR {
-                let code = SystemCode(errno: errno)
-                _ = dead.withLock { $0.insert(descriptor) }
-                return failed(descriptor, code)
+                return gaveUp(descriptor, SystemCode(errno: errno), after: bytes[..<written])
             }
         }
+        if before != nil { failing.withLock { $0[descriptor] = nil } }
+    }
+
+    /// A block, of which this much is written, is lost.
+    private func gaveUp(_ descriptor: Int32, _ code: SystemCode, after written: ArraySlice<UInt8>) {
+        var status = stat()
+        guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+            _ = dead.withLock { $0.insert(descriptor) }
+            return failed(descriptor, code, true)
+        }
+        var half = written.count - (written.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0)
+        if ownsFiles, half > 0 {
+            let end = lseek(descriptor, 0, SEEK_CUR) - off_t(half)
+            if end >= 0, ftruncate(descriptor, end) == 0, lseek(descriptor, end, SEEK_SET) == end { half = 0 }
+        }
+        let isNew = failing.withLock { failing in
+            let before = failing[descriptor]
+            failing[descriptor] = (code, half > 0 || written.isEmpty && before?.isMidLine == true)
+            return before == nil
+        }
+        if isNew { failed(descriptor, code, false) }
     }
 }

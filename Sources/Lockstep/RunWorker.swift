@@ -8,8 +8,8 @@ import Training
 /// the process with status 0.
 ///
 /// Whatever the body or the join throws becomes one line on standard error, `lockstep: rank 2: ...`, and status 1, or 76 where only
-/// another rank's failure is to blame, which tells a launcher whom to name. A run that stopped on request ends with 75, without a line. This is the one place of the library that prints,
-/// since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
+/// another rank's failure is to blame, which tells a launcher whom to name. A run that stopped on request ends with 75, without a line. This is the one place of the library that prints, beside
+/// `Trainer.warn`, since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
 /// `close()`.
 ///
 /// A worker that the job no longer needs (`RingDeparture`) ends with status 0 and no word.
@@ -18,6 +18,8 @@ import Training
 /// never more because there are few workers, or their number would be in the bits.
 public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) -> Never {
     signal(SIGPIPE, SIG_IGN)
+    // A file that may not grow any more is an error of the write, like a full disk.
+    signal(SIGXFSZ, SIG_IGN)
     var name = ""
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?

@@ -22,7 +22,7 @@ struct ExportCommand: ParsableCommand {
 
     func run() throws {
         let model = try TextModel(checkpoint: checkpoint)
-        try GPT2Directory.write(model.model, to: out)
+        if let lack = try GPT2Directory.write(model.model, to: out) { printError(lack.description) }
         printOutput("\(model.path) -> \(out): \(model.arena.elementCount) parameters")
     }
 }

@@ -16,6 +16,7 @@ struct Launch {
     var usualRestarts = 0
     var jobDirectory: String?
     var logDirectory: String?
+    var overwritesLogs = false
     /// Whether each line of output begins with its rank.
     var marksOutput = true
 
@@ -24,6 +25,7 @@ struct Launch {
         var configuration = LaunchConfiguration(program: program, arguments: arguments, workerCount: workers)
         configuration.secret = try Secret.random()
         configuration.logDirectory = logDirectory
+        configuration.overwritesLogs = overwritesLogs
         configuration.jobDirectory = jobDirectory
         configuration.marksOutput = marksOutput
         configuration.coordination = coordination

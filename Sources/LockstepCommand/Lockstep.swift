@@ -24,6 +24,8 @@ struct LockstepCommand: ParsableCommand {
     static func main() {
         // A reader that hangs up must not kill training by SIGPIPE.
         signal(SIGPIPE, SIG_IGN)
+        // A file that may not grow any more is an error of the write, like a full disk.
+        signal(SIGXFSZ, SIG_IGN)
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -21,6 +21,9 @@ struct RunCommand: ParsableCommand {
     @Option(help: "Directory for a log of each worker's output, rank-N.log.")
     var logDir: String?
 
+    @Flag(help: "Replace the logs that are in --log-dir already.")
+    var overwriteLogs = false
+
     @Option(help: "Directory in which the job shows itself while it runs.")
     var jobDir: String?
 
@@ -32,6 +35,8 @@ struct RunCommand: ParsableCommand {
     func validate() throws {
         if program.isEmpty { throw ValidationError("no program: lockstep run -n 4 -- PROGRAM ARGS") }
         if !(1...1024).contains(workers) { throw ValidationError("-n is \(workers), which must be from 1 to 1024.") }
+        if logDir == "" { throw ValidationError("--log-dir is empty; give a path, or leave it out.") }
+        if overwriteLogs, logDir == nil { throw ValidationError("--overwrite-logs needs --log-dir DIR.") }
         if jobDir == "" { throw ValidationError("--job-dir is empty; give a path, or leave it out.") }
         try faults.validate(workers: workers)
     }
@@ -39,7 +44,7 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         let launch = Launch(
             program: program[0], arguments: Array(program.dropFirst()), workers: workers, faults: faults, jobDirectory: jobDir,
-            logDirectory: logDir)
+            logDirectory: logDir, overwritesLogs: overwriteLogs)
         throw ExitStatus(status: try launch.run())
     }
 }

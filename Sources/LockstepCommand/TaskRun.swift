@@ -24,6 +24,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         trainer.assignment = options.schedule
         let directory = options.out.map { CheckpointDirectory($0) }
         if options.shardOptimizer { trainer.shardOptimizer() }
+        trainer.warn = { printError($0) }
         trainer.fallback = { try directory?.latest().checkpoint }
         var log = MetricsLog(path: options.metrics)
         if ring.isNewcomer {
@@ -52,7 +53,9 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             try ring.together("opening its files") { if isFirst { _ = try prepare(directory) } }
         }
         try ring.together("opening its files") {
-            if isFirst { try log.open(resumedStep: options.resume ? trainer.committedSteps : nil) }
+            if isFirst {
+                try log.open(resumedStep: options.resume ? trainer.committedSteps : nil, overwrites: options.overwriteMetrics)
+            }
         }
         introduce()
         try compareCPUs()
@@ -62,6 +65,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     private func train(_ directory: CheckpointDirectory?, _ log: inout MetricsLog) throws -> Evaluation {
         var printer = ProgressPrinter(progress: ProgressLine(totalSteps: trainer.totalSteps, items: items))
         var lastEvaluation: Evaluation?
+        var wasFirst = isFirst
         while !trainer.isDone {
             var metrics = try trainer.step()
             let isLast = trainer.isDone
@@ -72,12 +76,17 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
                 lastEvaluation = evaluation
             }
             printer.take(metrics, isLast: isLast, prints: isFirst)
-            try log.take(metrics, writes: isFirst)
+            if let news = log.take(metrics, writes: isFirst) { printError(news) }
             if let step = trainer.takeSetback(), isFirst {
                 printError("optimizer state was lost with both workers that had it; going on from the checkpoint of step \(step)")
             }
             if let slow = trainer.takeSlowWorker(), isFirst {
                 printError("rank \(slow.rank) is slow: a micro-batch takes it \(slow.score.rounded(places: 1)) times what it takes others")
+            }
+            if isFirst, !wasFirst {
+                // As early as this rank is the one that writes. If it may not, the next save says why.
+                if let lack = (try? directory?.lock()) ?? nil { printError(lack.description) }
+                wasFirst = true
             }
             let stops = trainer.isStopRequested && !isLast
             if let directory, isLast || stops || isDue(options.checkpointEvery) {
@@ -121,6 +130,8 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     /// Finds the newest checkpoint if asked to, and makes sure before the first step that checkpoints can be written.
     private func prepare(_ directory: CheckpointDirectory?) throws -> Checkpoint? {
         guard let directory else { return nil }
+        // To look for what is not there, nothing is made.
+        if !options.resume || directory.exists, let lack = try directory.lock() { printError(lack.description) }
         var checkpoint: Checkpoint?
         if options.resume {
             checkpoint = try newest(directory)

@@ -65,6 +65,7 @@ struct TrainText: ParsableCommand {
         }
         for (path, flag) in [(data, "--data"), (validation, "--validation"), (initial, "--init")] { try requirePath(path, flag) }
         try defaults.check(options)
+        try options.keepApart(from: [(data, "--data"), (validation, "--validation")])
         try TokenData.validate(data: data, validation: validation, vocabularySize: vocabularySize)
         guard initial != nil else { return }
         guard TokenData.isTokens(data) else {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 import Lockstep
 
 /// The flags that all tasks have in common. Each task brings its own defaults for what is not given.
@@ -89,8 +90,11 @@ struct TrainingOptions: ParsableArguments {
     @Flag(help: "Go on from the newest checkpoint in --out, with any number of workers.")
     var resume = false
 
-    @Option(help: "File for one JSON object a step.")
+    @Option(help: "File for one JSON object a step: a new one, or with --resume the one to go on with.")
     var metrics: String?
+
+    @Flag(help: "Replace the file of --metrics if it is that of another run.")
+    var overwriteMetrics = false
 
     @Option(parsing: .unconditional, help: "Threads of a worker's matrix products; part of what the bits depend on.")
     var threadsPerWorker = 1
@@ -177,11 +181,58 @@ struct TrainingOptions: ParsableArguments {
         for (path, flag) in [(out, "--out"), (metrics, "--metrics")] where path == "" {
             throw ValidationError("\(flag) is empty; give a path, or leave it out.")
         }
+        if let metrics, let out, isOurs(metrics, in: out) {
+            throw ValidationError("--metrics is \(metrics), a name that the run needs in --out: give another.")
+        }
+        if overwriteMetrics {
+            if metrics == nil { throw ValidationError("--overwrite-metrics needs --metrics FILE.") }
+            if resume { throw ValidationError("--overwrite-metrics and --resume exclude each other: a resumed run goes on with its file.") }
+        }
         if out == nil {
             if resume { throw ValidationError("--resume needs --out DIR, the directory of the run to go on with.") }
             if checkpointEvery != nil { throw ValidationError("--checkpoint-every needs --out DIR.") }
             if keepCheckpoints != nil { throw ValidationError("--keep-checkpoints needs --out DIR.") }
         }
+    }
+}
+
+extension TrainingOptions {
+    /// What a run writes must not be what it reads, by whatever name: refused before anything is opened.
+    func keepApart(from inputs: [(path: String?, flag: String)]) throws {
+        guard let metrics else { return }
+        for case (let path?, let flag) in inputs where FileIdentity(metrics).map({ $0 == FileIdentity(path) }) == true {
+            throw ValidationError("--metrics is \(metrics), the file of \(flag), which would be changed: give another file.")
+        }
+    }
+
+    /// Whether a path is that of something that the run makes in `--out`, which need not be there yet.
+    private func isOurs(_ path: String, in out: String) -> Bool {
+        let (folder, name) = split(path)
+        guard ["checkpoints", "job.json", "job.lock", "job.secret"].contains(name) else { return false }
+        if let folder = FileIdentity(folder), let out = FileIdentity(out) { return folder == out }
+        return folder == split(out + "/x").folder
+    }
+
+    private func split(_ path: String) -> (folder: String, name: String) {
+        let parts = path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: true)
+        let name = parts.last.map { String(Substring($0)) } ?? ""
+        var folder = Substring(path.utf8.dropLast(name.utf8.count))
+        while folder.utf8.count > 1, folder.utf8.last == UInt8(ascii: "/") { folder = Substring(folder.utf8.dropLast()) }
+        return (folder.isEmpty ? "." : String(folder), name)
+    }
+}
+
+/// Which file a path leads to: two names of one file have the same.
+struct FileIdentity: Equatable {
+    private let device: UInt
+    private let number: UInt
+
+    /// nil if there is nothing of that name.
+    init?(_ path: String) {
+        var status = stat()
+        guard stat(path, &status) == 0 else { return nil }
+        device = UInt(status.st_dev)
+        number = UInt(status.st_ino)
     }
 }
 

@@ -3,36 +3,46 @@ import Glibc
 /// The file of `--metrics`: one JSON object a line, one line a step.
 ///
 /// Each record goes out as a whole line in one write(2), so that a reader that follows the file sees whole lines, and
-/// whatever was appended survives the death of the process. Used by one thread at a time; closed with the last reference.
+/// whatever was appended survives the death of the process. Nothing but a metrics file is ever written to, and none is
+/// emptied unless that is asked for. Used by one thread at a time; closed with the last reference.
 public final class MetricsFile {
     public let path: String
     private let descriptor: Int32
     /// Where the next record begins: everything before is whole records.
     private var end = 0
+    /// Whether a part of a record may stand behind `end`, because it could neither be completed nor cut off.
+    private var isTorn = false
     /// The step of the last record in the file; nil if there is none.
     public private(set) var lastStep: Int?
 
-    /// Opens the file for a run.
+    /// How long the file may be held by another process: one that was killed a moment ago lets go of it by and by.
+    private static let patience = Duration.seconds(3)
+
+    /// Opens the file for a run, and locks it where the file system can.
     ///
     /// - Parameters:
-    ///   - path: a new file, or the one to replace or to continue.
-    ///   - resumedStep: the number of steps that were committed when the run resumes; nil for a run that begins, which
-    ///     empties the file. Records of later steps are cut off, and so is a last line that was not completed: the run
-    ///     will make them again.
-    /// - Throws: `TelemetryError.system`; `.notAMetricsFile` if the file to continue is something else, which is then as
-    ///   it was.
-    public init(path: String, resumedStep: Int? = nil) throws(TelemetryError) {
+    ///   - path: a file that is not there yet, or is empty; or a metrics file, to replace or to continue. A symbolic link is
+    ///     not followed, and a file with further names (hard links) is left alone, since they would change with it.
+    ///   - resumedStep: the number of steps that were committed when the run resumes; nil for a run that begins.
+    ///     Records of later steps are cut off, and so is a last line that was not completed: the run will make them again.
+    ///   - overwrites: whether a run that begins may empty the metrics file of another.
+    /// - Throws: `TelemetryError`; what was at the path is then as it was.
+    public init(path: String, resumedStep: Int? = nil, overwrites: Bool = false) throws(TelemetryError) {
         self.path = path
-        // O_RDWR, because the records are read on resuming; it also makes open(2) of a pipe return at once.
-        let flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC
+        try MetricsFile.checkKind(path)
+        // Whatever has come to the path since is not waited for, nor made the terminal of this process.
+        let flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
         descriptor = try MetricsFile.call("open", path) { open(path, flags, 0o666) }
-        end = try resumedStep.map { (step) throws(TelemetryError) in try endOfRecords(upTo: step) } ?? 0
-        // A pipe or a terminal has no length to cut; it just takes the records.
+        // From here on an error closes the file, by `deinit`.
         var status = stat()
         _ = try MetricsFile.call("look at", path) { fstat(descriptor, &status) }
-        if status.st_mode & S_IFMT == S_IFREG {
-            _ = try MetricsFile.call("cut", path) { ftruncate(descriptor, off_t(end)) }
-        }
+        try MetricsFile.check(status, path)
+        try MetricsFile.lock(descriptor, path)
+        let records = try Records(descriptor: descriptor, path: path, keepingSteps: resumedStep ?? 0)
+        if resumedStep == nil, !overwrites, let last = records.lastStep { throw .anotherRun(path: path, lastStep: last) }
+        end = records.keptBytes
+        lastStep = records.lastKeptStep
+        try cut()
     }
 
     deinit {
@@ -41,79 +51,73 @@ public final class MetricsFile {
 
     /// Appends a record.
     ///
-    /// - Throws: `TelemetryError.system`. The file then ends with the record before, as far as that can be had.
+    /// - Throws: `TelemetryError.system`. The file then ends with the record before; where not even that can be had, the next
+    ///   call begins by cutting off what stands behind it.
     public func append(_ metrics: StepMetrics) throws(TelemetryError) {
+        if isTorn { try cut() }
         let line = Array((metrics.json + "\n").utf8)
-        do {
+        do throws(TelemetryError) {
             var written = 0
             while written < line.count {
-                written += try line.withUnsafeBytes { bytes in
-                    // SAFETY: the kernel reads from within the line, which is borrowed for the call.
-                    MetricsFile.result("write", path) { write(descriptor, bytes.baseAddress! + written, line.count - written) }
-                }.get()
+                let rest = line[written...]
+                let count = try MetricsFile.call("write", path) { rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
+                // No progress and no error: some network file systems do so when they are full.
+                if count == 0 { throw .system(operation: "write", path: path, errno: ENOSPC) }
+                isTorn = true
+                written += count
             }
-            end += line.count
-            lastStep = metrics.step
         } catch {
-            ftruncate(descriptor, off_t(end))
+            try? cut()
             throw error
         }
+        isTorn = false
+        end += line.count
+        lastStep = metrics.step
     }
 
-    /// Where the records of steps up to `step` end. A last line without line break does not count.
-    private func endOfRecords(upTo step: Int) throws(TelemetryError) -> Int {
-        var piece = [UInt8](repeating: 0, count: 1 << 16)
-        var line: [UInt8] = []
-        var lineNumber = 1
-        var offset = 0
-        var lineStart = 0
-        while true {
-            let count = try piece.withUnsafeMutableBytes { bytes in
-                // SAFETY: the kernel writes at most as many bytes as the piece has.
-                MetricsFile.result("read", path) { pread(descriptor, bytes.baseAddress, bytes.count, off_t(offset)) }
-            }.get()
-            if count == 0 { return lineStart }
-            for index in 0..<count {
-                if piece[index] != UInt8(ascii: "\n") {
-                    // A record is a few hundred bytes; a longer line needs no memory to be recognised as none.
-                    if line.count < 4096 { line.append(piece[index]) }
-                    continue
-                }
-                guard let recorded = MetricsFile.step(of: line) else {
-                    throw .notAMetricsFile(path: path, line: lineNumber)
-                }
-                if recorded > step { return lineStart }
-                lastStep = recorded
-                line.removeAll(keepingCapacity: true)
-                lineStart = offset + index + 1
-                lineNumber += 1
-            }
-            offset += count
+    /// Leaves whole records only.
+    private func cut() throws(TelemetryError) {
+        _ = try MetricsFile.call("cut", path) { ftruncate(descriptor, off_t(end)) }
+        isTorn = false
+    }
+
+    // MARK: What is at the path
+
+    /// Looks before opening, since to open a device can already do something to it.
+    private static func checkKind(_ path: String) throws(TelemetryError) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else { return }
+        try check(status, path)
+    }
+
+    private static func check(_ status: stat, _ path: String) throws(TelemetryError) {
+        switch status.st_mode & S_IFMT {
+        case S_IFREG: if status.st_nlink > 1 { throw .hasOtherNames(path: path, count: Int(status.st_nlink)) }
+        case S_IFDIR: throw .system(operation: "open", path: path, errno: EISDIR)
+        case S_IFLNK: throw .isSymbolicLink(path: path)
+        default: throw .isNoFile(path: path)
         }
     }
 
-    /// The step of a record, or nil if the line is none.
-    static func step(of line: [UInt8]) -> Int? {
-        let start = Array("{\"step\":".utf8)
-        guard line.starts(with: start), line.last == UInt8(ascii: "}") else { return nil }
-        let digits = line.dropFirst(start.count).prefix { $0 != UInt8(ascii: ",") }
-        return Int(String(decoding: digits, as: UTF8.self))
+    /// A file system without locks has nothing to say here; the run's directory speaks of it.
+    private static func lock(_ descriptor: Int32, _ path: String) throws(TelemetryError) {
+        let deadline = ContinuousClock.now + patience
+        while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+            if errno == EINTR { continue }
+            guard errno == EWOULDBLOCK else { return }
+            guard ContinuousClock.now < deadline else { throw .inUse(path: path) }
+            usleep(10_000)
+        }
     }
 
-    private static func call<Number: SignedInteger>(
+    static func call<Number: SignedInteger>(
         _ operation: String, _ path: String, _ body: () -> Number
     ) throws(TelemetryError) -> Number {
-        try result(operation, path, body).get()
-    }
-
-    /// The result of a system call, made again for as long as a signal interrupts it.
-    private static func result<Number: SignedInteger>(
-        _ operation: String, _ path: String, _ body: () -> Number
-    ) -> Result<Number, TelemetryError> {
         while true {
             let result = body()
-            if result >= 0 { return .success(result) }
-            if errno != EINTR { return .failure(.system(operation: operation, path: path, errno: errno)) }
+            if result >= 0 { return result }
+            // Made again for as long as a signal interrupts it.
+            if errno != EINTR { throw .system(operation: operation, path: path, errno: errno) }
         }
     }
 }

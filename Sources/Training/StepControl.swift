@@ -5,8 +5,8 @@
 ///
 ///     4 * m ..< 4 * m + 4    of micro-batch m: weight, loss sum, rank + 1, 1 + the first parameter whose gradient is not finite
 ///     4 * M + p              of parameter p: on how many micro-batches its gradient did not fit the grid
-///     4 * M + P + 0, 1, 2    how many ranks ask to form the ring anew, to stop, to look why a checkpoint could not be saved
-///     4 * M + P + 3 + i      of the member at place i: its milliseconds a micro-batch; 0 if it had none
+///     4 * M + P + 0, 1       how many ranks ask to form the ring anew, to stop
+///     4 * M + P + 2 + i      of the member at place i: its milliseconds a micro-batch; 0 if it had none
 package struct StepControl {
     package private(set) var values: [Double]
     package let microBatches: Int
@@ -18,7 +18,6 @@ package struct StepControl {
     package enum Request: Int, CaseIterable {
         case reform
         case stop
-        case judgeSave
     }
 
     package init(microBatches: Int, parameters: Int) {

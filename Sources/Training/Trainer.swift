@@ -85,6 +85,14 @@ public final class Trainer<Data: Dataset> {
     /// The last step after which the ranks' states were found to be the same.
     var comparedSteps = 0
     var writer: (path: String, writer: CheckpointWriter)?
+    /// Why the save that ended last has failed; nil if it has not.
+    var failedSave: CheckpointError?
+    /// Takes what is to be said without an end of the run, a line at a time: a checkpoint that could not be written. Unless set, it goes to
+    /// standard error.
+    public var warn: (String) -> Void = { text in
+        let line = Array("lockstep: \(text)\n".utf8)
+        _ = write(STDERR_FILENO, line, line.count)
+    }
     private var slowness = SlownessJudge()
     private var slowest: (rank: Int, score: Double)?
     private var slowForGood: (rank: Int, score: Double)?
@@ -121,6 +129,7 @@ public final class Trainer<Data: Dataset> {
     }
 
     deinit {
+        endSave()
         guard hasStateArenas else { return }
         for arena in stateArenas { UnsafeMutableRawPointer(arena.baseAddress!).deallocate() }
     }
@@ -209,7 +218,7 @@ public final class Trainer<Data: Dataset> {
         }
         clock.end()
         take(outcome)
-        if outcome.control.isRequested(.judgeSave) { try finishSaving() }
+        if writer?.writer.hasFailed == true { endSave() }
         if committedSteps % compareEvery == 0 { try compareStates() }
         return metrics(outcome, clock, bytesSent: ring.bytesSent - bytesBefore)
     }

@@ -24,8 +24,9 @@ extension Trainer {
     ///   - recipe: what is needed to build the same model and go on; kept as it is.
     ///   - keep: how many checkpoints to keep.
     ///   - inBackground: return when the state has been copied, and write it while training goes on. The next save, and `finishSaving`,
-    ///     wait for it; a failure comes out there, or at the end of the step in which it is seen. Otherwise it is safely on the disk on return.
-    /// - Throws: `SharedFailure` with a `CheckpointError`; nothing half-written stays. `TrainingError.diverged`.
+    ///     wait for it. A failure is told by `warn` and ends nothing: the next save writes a newer state. Otherwise the checkpoint is safely
+    ///     on the disk on return.
+    /// - Throws: `SharedFailure` with a `CheckpointError`, unless in the background; nothing half-written stays. `TrainingError.diverged`.
     public func save(
         to directory: CheckpointDirectory, recipe: JSONValue, keep: Int = Int.max, inBackground: Bool = false
     ) throws {
@@ -33,28 +34,61 @@ extension Trainer {
         try ring.together("writing a checkpoint") {
             try visit(.save)
             // Whoever was first before may still be writing: one process at a time does.
-            let before = Result { if !isFirst { try writer?.writer.finish() } }
+            if !isFirst { endSave() }
             try ring.barrier()
-            try before.get()
             guard let states = try gatherStates(), isFirst else { return }
+            endSave()
             if writer?.path != directory.path { writer = (directory.path, CheckpointWriter(directory)) }
             let next = nextStep
-            try withOptimizerState(states.states) { optimizerState in
-                let state = CheckpointState(
-                    step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
-                    optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
-                try writer?.writer.save(state, keep: keep)
+            do {
+                try lock(directory)
+                try withOptimizerState(states.states) { optimizerState in
+                    let state = CheckpointState(
+                        step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
+                        optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
+                    try writer?.writer.save(state, keep: keep)
+                }
+            } catch let error as CheckpointError where inBackground {
+                failedSave = error
+                warnOfFailedSave(step: committedSteps, error)
             }
-            if !inBackground { try writer?.writer.finish() }
+            if !inBackground {
+                try writer?.writer.finish()
+                failedSave = nil
+            }
             try visit(.saved)
         }
     }
 
     /// Waits for the checkpoint that is being written. Every rank must call it.
     ///
-    /// - Throws: `SharedFailure` with a `CheckpointError`.
+    /// - Throws: `SharedFailure` with a `CheckpointError` if the last save has failed, told already or not.
     public func finishSaving() throws {
-        try ring.together("writing a checkpoint") { try writer?.writer.finish() }
+        try ring.together("writing a checkpoint") {
+            endSave()
+            if let failedSave { throw failedSave }
+        }
+    }
+
+    /// Waits for the save under way, if there is one, and tells what it failed with.
+    func endSave() {
+        guard let writer = writer?.writer, writer.isSaving else { return }
+        do throws(CheckpointError) {
+            try writer.finish()
+            failedSave = nil
+        } catch {
+            failedSave = error
+            warnOfFailedSave(step: writer.step ?? committedSteps, error)
+        }
+    }
+
+    private func warnOfFailedSave(step: Int, _ error: CheckpointError) {
+        warn("the checkpoint of step \(step) was not written: \(error); the run goes on, and tries again when the next one is due")
+    }
+
+    /// Makes this process the one that writes there.
+    private func lock(_ directory: CheckpointDirectory) throws(CheckpointError) {
+        if let lack = try directory.lock() { warn(lack.description) }
     }
 
     /// Takes the state of a checkpoint that the first rank has found; the other ranks, which give nil, get it over the ring, so that hosts

@@ -51,7 +51,6 @@ extension Trainer {
         var requests: [StepControl.Request] = []
         if ring.wishes.contains(.reform) { requests.append(.reform) }
         if StopRequest.signal != nil || ring.wishes.contains(.stop) || ring.stopOrder != nil { requests.append(.stop) }
-        if writer?.writer.hasFailed == true { requests.append(.judgeSave) }
         return requests
     }
 

@@ -3,7 +3,7 @@ import Telemetry
 import Testing
 
 struct MetricsFileTests {
-    private final class TemporaryFile {
+    final class TemporaryFile {
         let directory: String
         var path: String { "\(directory)/metrics.jsonl" }
 
@@ -33,14 +33,14 @@ struct MetricsFileTests {
         }
     }
 
-    private func metrics(_ step: Int) -> StepMetrics {
+    func metrics(_ step: Int) -> StepMetrics {
         StepMetrics(
             step: step, loss: 0.1, learningRate: 1e-05, gradientNorm: 1.5, itemsPerSecond: 1e7, stepMilliseconds: 2,
             computeMilliseconds: 1, exposedReduceMilliseconds: 0.5, optimizerMilliseconds: 0.25, bytesSent: 1 << 40,
             worldSize: 4)
     }
 
-    private func record(_ step: Int) -> String {
+    func record(_ step: Int) -> String {
         #"{"step":\#(step),"loss":0.1,"learning_rate":1e-05,"gradient_norm":1.5,"items_per_second":10000000.0,"#
             + #""step_ms":2.0,"compute_ms":1.0,"exposed_reduce_ms":0.5,"optimizer_ms":0.25,"bytes_sent":1099511627776,"#
             + #""world_size":4}"# + "\n"
@@ -67,10 +67,98 @@ struct MetricsFileTests {
         #expect(json.hasSuffix(#","world_size":4,"validation_loss":null,"validation_accuracy":0.975}"#))
     }
 
-    @Test func aNewRunEmptiesTheFile() throws {
-        let file = TemporaryFile("anything\nat all")
+    @Test func aNewRunTakesAnEmptyFile() throws {
+        let file = TemporaryFile("")
         try MetricsFile(path: file.path).append(metrics(1))
         #expect(file.contents == record(1))
+    }
+
+    @Test func anotherRunsFileIsReplacedOnRequestOnly() throws {
+        for torn in ["", "{\"step\":3,\"lo", "\0\0\0"] {
+            let file = TemporaryFile(record(1) + record(2) + torn)
+            #expect(throws: TelemetryError.anotherRun(path: file.path, lastStep: 2)) { try MetricsFile(path: file.path) }
+            #expect(file.contents == record(1) + record(2) + torn)
+            try MetricsFile(path: file.path, overwrites: true).append(metrics(1))
+            #expect(file.contents == record(1))
+        }
+    }
+
+    /// Whatever is asked for: to begin, to replace, to go on at any step.
+    @Test(arguments: [
+        "my notes", "my notes\n", "\n", "\0", "{", "{\"step\":1,\"loss\":0.5}\n", "{\"epoch\":1,\"loss\":0.5}\n", "{\"step\":1,\"text\":\"",
+        "[1]\n", "#!/bin/sh\n", "{\"stop\":1", "a,b\n1,2\n",
+    ])
+    func whatIsNoMetricsFileIsLeftAlone(contents: String) {
+        // The beginning of a record alone can be one that was torn.
+        let isTorn = contents == "{"
+        for (resumedStep, overwrites) in [(nil, false), (nil, true), (0, false), (100, false)] as [(Int?, Bool)] {
+            let file = TemporaryFile(contents)
+            let opened = Result { try MetricsFile(path: file.path, resumedStep: resumedStep, overwrites: overwrites) }
+            #expect((try? opened.get() != nil) == (isTorn ? true : nil))
+            if !isTorn { #expect(file.contents == contents) }
+        }
+    }
+
+    /// Records of two runs, one after the other, or others' lines behind ours.
+    @Test func allOfAFileIsReadBeforeAnyOfItIsCut() {
+        for later in [record(1), record(3), "a line\n", "half a line", record(2) + "\n"] {
+            for step in [0, 1, 3, 100] {
+                let file = TemporaryFile((1...3).map(record).joined() + later)
+                let contents = file.contents
+                #expect(throws: TelemetryError.notAMetricsFile(path: file.path, line: 4)) {
+                    try MetricsFile(path: file.path, resumedStep: step)
+                }
+                #expect(throws: TelemetryError.self) { try MetricsFile(path: file.path, overwrites: true) }
+                #expect(file.contents == contents)
+            }
+        }
+    }
+
+    @Test func linksAreNotFollowed() throws {
+        let file = TemporaryFile(record(1))
+        let (link, other) = ("\(file.directory)/link", "\(file.directory)/other")
+        defer { for path in [link, other] { unlink(path) } }
+        func refuses(_ path: String, _ error: TelemetryError) {
+            #expect(throws: error) { try MetricsFile(path: path, overwrites: true) }
+            #expect(throws: error) { try MetricsFile(path: path, resumedStep: 1) }
+        }
+        symlink(file.path, link)
+        refuses(link, .isSymbolicLink(path: link))
+        unlink(link)
+        symlink("\(file.directory)/nowhere", link)
+        refuses(link, .isSymbolicLink(path: link))
+        #expect(access("\(file.directory)/nowhere", F_OK) != 0)
+        Glibc.link(file.path, other)
+        refuses(other, .hasOtherNames(path: other, count: 2))
+        refuses(file.path, .hasOtherNames(path: file.path, count: 2))
+        #expect(file.contents == record(1))
+    }
+
+    @Test func pipesSocketsAndDevicesAreRefusedAtOnce() {
+        let file = TemporaryFile()
+        mkfifo(file.path, 0o600)
+        for path in [file.path, "/dev/null", "/dev/full", "/dev/zero"] {
+            #expect(throws: TelemetryError.isNoFile(path: path)) { try MetricsFile(path: path) }
+        }
+        unlink(file.path)
+        let socket = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(socket) }
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: Array(file.path.utf8)) }
+        withUnsafePointer(to: &address) { address in
+            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = bind(socket, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+        #expect(throws: TelemetryError.isNoFile(path: file.path)) { try MetricsFile(path: file.path) }
+    }
+
+    @Test func oneWritesAtATime() throws {
+        let file = TemporaryFile()
+        let first = try MetricsFile(path: file.path)
+        try first.append(metrics(1))
+        #expect(throws: TelemetryError.inUse(path: file.path)) { try MetricsFile(path: file.path, resumedStep: 1) }
+        try first.append(metrics(2))
+        #expect(file.contents == record(1) + record(2))
     }
 
     @Test(arguments: [0, 1, 5, 299, 300, 301, 1000]) func aResumedRunContinues(step: Int) throws {
@@ -122,10 +210,59 @@ struct MetricsFileTests {
         }
     }
 
-    @Test func aFullDisk() throws {
-        let metrics = try MetricsFile(path: "/dev/full")
-        #expect(throws: TelemetryError.system(operation: "write", path: "/dev/full", errno: ENOSPC)) {
-            try metrics.append(self.metrics(1))
+    /// On a disk of one page: what is in the file is whole, and it goes on where there is room again.
+    @Test(.enabled(if: SmallDisk.canBeMounted, "mounting a small file system needs root"))
+    func aFullDisk() throws {
+        let disk = try SmallDisk(bytes: 4096)
+        let file = try MetricsFile(path: disk.metrics)
+        var steps = 0
+        let error = TelemetryError.system(operation: "write", path: disk.metrics, errno: ENOSPC)
+        while true {
+            do throws(TelemetryError) {
+                try file.append(metrics(steps + 1))
+                steps += 1
+            } catch {
+                break
+            }
         }
+        let whole = (1...steps).map(record).joined()
+        #expect(steps > 10 && disk.contents == whole)
+        #expect(throws: error) { try file.append(metrics(steps + 1)) }
+        #expect(disk.contents == whole && file.lastStep == steps)
+        try disk.grow(to: 8192)
+        for step in steps + 1...steps + 3 { try file.append(metrics(step)) }
+        #expect(disk.contents == whole + (steps + 1...steps + 3).map(record).joined())
     }
+}
+
+/// A file system in memory that is soon full.
+final class SmallDisk {
+    private let path: String
+    var metrics: String { path + "/metrics" }
+
+    init(bytes: Int) throws {
+        var template = Array("/tmp/lockstep-telemetry-XXXXXX".utf8CString)
+        path = String(cString: mkdtemp(&template)!)
+        try mount(bytes, 0)
+    }
+
+    deinit {
+        umount(path)
+        rmdir(path)
+    }
+
+    func grow(to bytes: Int) throws { try mount(bytes, UInt(MS_REMOUNT)) }
+
+    private func mount(_ bytes: Int, _ flags: UInt) throws {
+        try #require("size=\(bytes)".withCString { Glibc.mount("tmpfs", path, "tmpfs", flags, $0) } == 0)
+    }
+
+    var contents: String {
+        let descriptor = open(metrics, O_RDONLY)
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        return String(decoding: bytes[..<max(0, read(descriptor, &bytes, bytes.count))], as: UTF8.self)
+    }
+
+    static let canBeMounted = geteuid() == 0 && (try? SmallDisk(bytes: 4096)) != nil
 }

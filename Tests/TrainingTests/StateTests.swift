@@ -134,24 +134,63 @@ import Training
         }
     }
 
-    /// What a save in the background fails with is told by all ranks, at the end of the step in which it is seen or by the next save.
-    @Test func aFailureInTheBackgroundIsToldByAll() throws {
+    /// A save in the background that fails is told where it happened and ends nothing; the next one that is due writes all.
+    @Test(arguments: [1, 3]) func aFailureInTheBackgroundEndsNothing(worldSize: Int) throws {
         let folder = try TemporaryFolder()
-        let told = Mutex<[Bool]>([])
-        try inWorld(of: 3) { ring in
-            let trainer = try smallTrainer(ring, steps: 10000)
-            _ = try trainer.step()
+        let told = Mutex<[String]>([])
+        try inWorld(of: worldSize) { ring in
+            let trainer = try smallTrainer(ring)
+            trainer.warn = { text in told.withLock { $0.append(text) } }
             // A file is where the directory should be.
             if ring.isFirst { close(open("\(folder.path)/run", O_CREAT | O_WRONLY, 0o600)) }
-            try trainer.save(to: CheckpointDirectory("\(folder.path)/run"), recipe: [:], inBackground: true)
-            do {
-                while !trainer.isDone { _ = try trainer.step() }
-                Issue.record("never told")
-            } catch let failure as SharedFailure {
-                #expect(failure.rank == 0)
-                told.withLock { $0.append(failure.cause is CheckpointError) }
+            let directory = CheckpointDirectory("\(folder.path)/run")
+            for _ in 0..<3 {
+                _ = try trainer.step()
+                try trainer.save(to: directory, recipe: [:], inBackground: true)
             }
+            // The last is as good as none.
+            let failure = #expect(throws: SharedFailure.self) { try trainer.finishSaving() }
+            #expect(failure?.rank == 0 && (failure?.cause is CheckpointError) == ring.isFirst)
+            #expect(throws: SharedFailure.self) { try trainer.save(to: directory, recipe: [:]) }
+            if ring.isFirst { unlink("\(folder.path)/run") }
+            _ = try trainer.step()
+            try trainer.save(to: directory, recipe: [:], inBackground: true)
+            try trainer.finishSaving()
+            #expect(trainer.committedSteps == 4)
         }
-        #expect(told.withLock { $0.count { $0 } } == 1 && told.withLock { $0.count } == 3)
+        let lines = told.withLock { $0 }
+        #expect(lines.count == 3)
+        for (index, line) in lines.enumerated() {
+            #expect(line.contains("step \(index + 1) ") && line.contains("\(folder.path)/run") && !line.contains("\n"), "\(line)")
+        }
+        #expect(try CheckpointDirectory("\(folder.path)/run").latest().checkpoint?.manifest.step == 4)
+    }
+
+    /// Seen while training goes on, without a further save.
+    @Test func aFailureInTheBackgroundIsToldAtTheEndOfAStep() throws {
+        let folder = try TemporaryFolder()
+        let told = Mutex<[String]>([])
+        try inWorld(of: 1) { ring in
+            let trainer = try smallTrainer(ring, steps: 1_000_000)
+            trainer.warn = { text in told.withLock { $0.append(text) } }
+            let directory = CheckpointDirectory("\(folder.path)/run")
+            _ = try trainer.step()
+            try trainer.save(to: directory, recipe: [:], inBackground: true)
+            try trainer.finishSaving()
+            // No further directory can be made in it.
+            chmod("\(folder.path)/run/checkpoints", 0o500)
+            rename("\(folder.path)/run/checkpoints", "\(folder.path)/elsewhere")
+            close(open("\(folder.path)/run/checkpoints", O_CREAT | O_WRONLY, 0o600))
+            try trainer.save(to: directory, recipe: [:], inBackground: true)
+            let deadline = ContinuousClock.now + .seconds(60)
+            while told.withLock({ $0.isEmpty }), ContinuousClock.now < deadline { _ = try trainer.step() }
+        }
+        #expect(told.withLock { $0.count } == 1)
+        removeTree(folder.path)
+    }
+
+    private func removeTree(_ path: String) {
+        for name in (try? SystemFileSystem().list(path)) ?? [] { removeTree("\(path)/\(name)") }
+        remove(path)
     }
 }
