@@ -159,12 +159,13 @@ struct SmallDisk {
     /// Takes up what is free, but for so many bytes, until that is given back.
     func fill(leaving bytes: Int = 0) throws {
         let file = try #require(fopen(filler, "w"))
+        defer { fclose(file) }
         var status = statvfs()
         try #require(statvfs(path, &status) == 0)
         let count = max(0, Int(status.f_bavail) * Int(status.f_frsize) - bytes)
         let zeros = [UInt8](repeating: 0, count: count)
-        try #require(fwrite(zeros, 1, count, file) == count)
-        fclose(file)
+        // Less, where a run has been quicker: then the disk is full all the same.
+        fwrite(zeros, 1, count, file)
     }
 
     func makeRoom() { unlink(filler) }

@@ -60,7 +60,7 @@ struct FullDiskTests {
         let flags = ["--checkpoint-every", "1", "--keep-checkpoints", "2", "-n", "\(workers)"]
         let run = try FullDiskTests.endless(["--out", disk.path + "/run", "--metrics", directory("metrics")] + flags)
         #expect(wait { entries(below: disk.path + "/run/checkpoints").contains("step-00000003/manifest.json") })
-        try? disk.fill()
+        try disk.fill()
         #expect(wait { run.errors.contains("was not written") }, "\(run.errors)")
         disk.makeRoom()
         // A later one than those that were named.

@@ -93,8 +93,8 @@ struct MetricsFileTests {
         let isTorn = contents == "{"
         for (resumedStep, overwrites) in [(nil, false), (nil, true), (0, false), (100, false)] as [(Int?, Bool)] {
             let file = TemporaryFile(contents)
-            let opened = Result { try MetricsFile(path: file.path, resumedStep: resumedStep, overwrites: overwrites) }
-            #expect((try? opened.get() != nil) == (isTorn ? true : nil))
+            let opened = try? MetricsFile(path: file.path, resumedStep: resumedStep, overwrites: overwrites)
+            #expect((opened != nil) == isTorn)
             if !isTorn { #expect(file.contents == contents) }
         }
     }
