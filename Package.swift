@@ -14,9 +14,8 @@ let package = Package(
         .package(url: "https://github.com/attaswift/BigInt", from: "6.0.0"),
     ],
     targets: [
-        // The system's libraries. oneDNN ships no pkg-config file on Debian; its one user names the library to link.
+        // The system's libraries.
         .systemLibrary(name: "CLibuv", pkgConfig: "libuv", providers: [.apt(["libuv1-dev"]), .brew(["libuv"])]),
-        .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -25,7 +24,7 @@ let package = Package(
         .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
         // What `lockstep bench` compares the ring with.
         .target(name: "CRawRing"),
-        .target(name: "CTensorKernels", dependencies: ["CInstructionSets", "COneDNN"], linkerSettings: [.linkedLibrary("dnnl")]),
+        .target(name: "CTensorKernels", dependencies: ["CInstructionSets"]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
@@ -79,7 +78,7 @@ let package = Package(
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
-        .testTarget(name: "TensorsTests", dependencies: ["CTensorKernels", "Tensors"]),
+        .testTarget(name: "TensorsTests", dependencies: ["CInstructionSets", "CTensorKernels", "TestSupport", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),
         .testTarget(
             name: "CollectivesTests",

@@ -14,8 +14,8 @@ import Training
 ///
 /// A worker that the job no longer needs (`RingDeparture`) ends with status 0 and no word.
 ///
-/// Call it on the main thread, which becomes the compute thread, with as many threads for matrix products as the recipe has:
-/// never more because there are few workers, or their number would be in the bits.
+/// Call it on the main thread, which becomes the compute thread. Where a worker has cores to itself, `threadsPerWorker` of them may compute;
+/// the bits are the same for any number.
 public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) -> Never {
     signal(SIGPIPE, SIG_IGN)
     // A file that may not grow any more is an error of the write, like a full disk.
@@ -27,7 +27,7 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         var environment = try WorkerEnvironment.current()
         environment.threads = threadsPerWorker
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }
-        _ = setThreadsPerWorker(threadsPerWorker)
+        try setThreadsPerWorker(threadsPerWorker)
         let joined = try Ring(environment, told: MembershipReport().tell)
         ring = joined
         try body(joined)

@@ -28,7 +28,7 @@ struct EvalCommand: ParsableCommand {
     @Option(parsing: .unconditional, help: "Windows in one forward pass.")
     var microBatchSize = 8
 
-    @Option(parsing: .unconditional, help: "Threads of matrix products.")
+    @Option(parsing: .unconditional, help: "Threads to compute with; the bits are the same.")
     var threadsPerWorker = 1
 
     func validate() throws {
@@ -36,6 +36,7 @@ struct EvalCommand: ParsableCommand {
         guard (initial == nil) != (checkpoint == nil) else {
             throw ValidationError("give one of --checkpoint, for a run of Lockstep, and --init, for a directory of Hugging Face's.")
         }
+        if threadsPerWorker > 256 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 256.") }
         for (value, flag) in [(context ?? 1, "--context"), (microBatchSize, "--micro-batch-size"), (threadsPerWorker, "--threads-per-worker")]
         where value < 1 {
             throw ValidationError("\(flag) is \(value), which must be at least 1.")
@@ -43,7 +44,7 @@ struct EvalCommand: ParsableCommand {
     }
 
     func run() throws {
-        setThreadsPerWorker(threadsPerWorker)
+        try setThreadsPerWorker(threadsPerWorker)
         let model = if let initial { try TextModel(huggingFace: initial) } else { try TextModel(checkpoint: checkpoint!) }
         let longest = model.configuration.context
         let context = context ?? longest

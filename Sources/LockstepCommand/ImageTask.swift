@@ -18,7 +18,6 @@ struct ImageTask {
         description["task"] = .string(name)
         description["model"] = model.recipe
         description["data_crc32"] = .integer(Int(training.checksum))
-        description["threads_per_worker"] = .integer(options.threadsPerWorker)
         let run = TaskRun(
             options: options, ring: ring, trainer: trainer, validation: test,
             score: { batch, tape in

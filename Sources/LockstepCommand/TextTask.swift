@@ -50,7 +50,6 @@ struct TextTask {
         var description = recipe.description(optimizer: optimizer).merging(data) { _, new in new }
         description["task"] = "text"
         description["model"] = configuration.recipe
-        description["threads_per_worker"] = .integer(options.threadsPerWorker)
         if let initial {
             try ring.together("reading the weights") { try initial.load(into: model) }
             description["initial_weights_sha256"] = .string(trainer.weightsDigest.hex)

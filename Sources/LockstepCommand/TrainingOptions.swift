@@ -96,7 +96,7 @@ struct TrainingOptions: ParsableArguments {
     @Flag(help: "Replace the file of --metrics if it is that of another run.")
     var overwriteMetrics = false
 
-    @Option(parsing: .unconditional, help: "Threads of a worker's matrix products; part of what the bits depend on.")
+    @Option(parsing: .unconditional, help: "Threads that a worker computes with; the bits are the same.")
     var threadsPerWorker = 1
 
     @OptionGroup var faults: FaultOptions
@@ -155,7 +155,7 @@ struct TrainingOptions: ParsableArguments {
         if let warmupSteps, warmupSteps < 0 { throw ValidationError("--warmup-steps is \(warmupSteps), which must be at least 0.") }
         try faults.validate(workers: workers)
         if workers > 1024 { throw ValidationError("-n is \(workers), which must be at most 1024 on one host.") }
-        if threadsPerWorker > 1024 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 1024.") }
+        if threadsPerWorker > 256 { throw ValidationError("--threads-per-worker is \(threadsPerWorker), which must be at most 256.") }
         if let learningRate, !(learningRate > 0 && learningRate.isFinite) {
             throw ValidationError("--learning-rate is \(learningRate.brief), which must be more than 0.")
         }
@@ -168,10 +168,6 @@ struct TrainingOptions: ParsableArguments {
         try finite(betas?.second, "--betas' second rate", below: 1)
         if let decaySteps, let warmupSteps, decaySteps <= warmupSteps {
             throw ValidationError("--decay-steps is \(decaySteps), which must be more than --warmup-steps, which is \(warmupSteps).")
-        }
-        guard precision.precision.isSupported else {
-            throw ValidationError(
-                "--precision bf16 needs a CPU with AVX512_BF16, which this one has not: use fp32, or machines of that kind.")
         }
         if steps != nil, epochs != nil { throw ValidationError("--steps and --epochs exclude each other.") }
         if let globalBatchSize, let microBatchSize, globalBatchSize < microBatchSize {

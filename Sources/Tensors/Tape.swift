@@ -22,9 +22,7 @@ public final class Tape {
     private var randomOperations: UInt32 = 0
     /// What the region that is being run without recording was seen to use; nil outside of one.
     private var region: Region?
-    private let precision: Precision
-    private var products: [MatrixProductPlan.Shape: MatrixProductPlan] = [:]
-    private var convolutions: [ConvolutionPlan.Shape: ConvolutionPlan] = [:]
+    let precision: Precision
     /// The weight of the loss whose backward pass runs: what statistics are multiplied by.
     private(set) var statisticsWeight: Float = 1
 
@@ -43,9 +41,8 @@ public final class Tape {
         var passesBack = false
     }
 
-    /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used. The CPU must support the precision.
+    /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used.
     public init(parameters arena: ParameterArena? = nil, precision: Precision = .float32) {
-        precondition(precision.isSupported, "this CPU has no bfloat16: ask Precision.isSupported first")
         self.arena = arena
         self.precision = precision
         pendingUses = Array(repeating: 0, count: arena?.parameters.count ?? 0)
@@ -241,42 +238,6 @@ public final class Tape {
     func gradientDestination(of parameter: Parameter) -> (values: UnsafeMutablePointer<Float>, accumulate: Bool) {
         defer { hasGradient[parameter.index] = true }
         return (parameter.gradients, hasGradient[parameter.index])
-    }
-
-    /// c = op(a) op(b), or c += op(a) op(b), in the tape's precision: op(a) is m x k, op(b) k x n, c m x n, all contiguous.
-    func multiply(
-        _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, into c: UnsafeMutablePointer<Float>,
-        _ m: Int, _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false, accumulate: Bool = false
-    ) {
-        guard precision != .float32, m > 0, n > 0, k > 0 else {
-            return multiplyFloats(a, b, into: c, m, n, k, transposeA: transposeA, transposeB: transposeB, accumulate: accumulate)
-        }
-        if precision == .emulatedBFloat16 {
-            let (roundedA, roundedB) = (allocate(m * k), allocate(k * n))
-            tensor_round_through_bfloat16(roundedA.floats, a, m * k)
-            tensor_round_through_bfloat16(roundedB.floats, b, k * n)
-            return multiplyFloats(
-                roundedA.floats, roundedB.floats, into: c, m, n, k, transposeA: transposeA, transposeB: transposeB,
-                accumulate: accumulate)
-        }
-        let shape = MatrixProductPlan.Shape(
-            m: m, n: n, k: k, transposeA: transposeA, transposeB: transposeB, accumulate: accumulate, isBFloat16: true)
-        let plan = products[shape] ?? MatrixProductPlan(shape)
-        products[shape] = plan
-        // Two bfloat16 take the place of one float.
-        let (roundedA, roundedB, scratch) = (allocate((m * k + 1) / 2), allocate((k * n + 1) / 2), allocate(plan.scratchCount))
-        // SAFETY: each storage has room for its elements at two bytes each, and is used as that type only.
-        tensor_round_bfloat16(roundedA.bytes.assumingMemoryBound(to: UInt16.self), a, m * k)
-        tensor_round_bfloat16(roundedB.bytes.assumingMemoryBound(to: UInt16.self), b, k * n)
-        plan.run(roundedA.bytes, roundedB.bytes, into: c, scratch: scratch.floats)
-    }
-
-    /// The primitives of a convolution: made for the first use of a shape.
-    func convolution(_ shape: ConvolutionPlan.Shape) -> ConvolutionPlan {
-        if let known = convolutions[shape] { return known }
-        let plan = ConvolutionPlan(shape)
-        convolutions[shape] = plan
-        return plan
     }
 
     /// The random numbers of the next operation that draws some.

@@ -103,11 +103,10 @@ public final class Trainer<Data: Dataset> {
     ///
     /// - Parameters:
     ///   - loss: the forward pass and the loss of one micro-batch; must be a function of its arguments and the model only.
-    /// - Throws: `DatasetError` if the batch sizes make no sense for the data, `TrainingError` if the CPU lacks the recipe's precision.
+    /// - Throws: `DatasetError` if the batch sizes make no sense for the data.
     public init(
         model: some Module, data: Data, optimizer: any Optimizer, recipe: Recipe, ring: Ring, loss: @escaping LossFunction
     ) throws {
-        guard recipe.precision.isSupported else { throw TrainingError.precisionUnsupported(name: recipe.precision.name) }
         self.recipe = recipe
         self.data = data
         self.optimizer = optimizer

@@ -20,8 +20,6 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
     case otherOptimizer(path: String, difference: String)
-    /// The recipe's precision is not this CPU's.
-    case precisionUnsupported(name: String)
     case checkpoint(CheckpointError)
 
     public var description: String {
@@ -50,8 +48,6 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):
             "\(path) was made with another optimizer: \(difference)"
-        case .precisionUnsupported(let name):
-            "this CPU has no \(name), which needs AVX512_BF16: train in fp32, or on machines of that kind"
         case .checkpoint(let error):
             error.description
         }

@@ -87,7 +87,7 @@ import Testing
 
     /// PyTorch rounds results to bfloat16 too, which is why it is near and not the same.
     @Test func bfloat16GPT() {
-        let (losses, _) = gpt(false, true, .exact, precision: Precision.bfloat16.isSupported ? .bfloat16 : .emulatedBFloat16)
+        let (losses, _) = gpt(false, true, .exact, precision: .bfloat16)
         expect(losses, Golden.plainGPTAutocastLosses, within: 2e-2)
         #expect(losses != gpt(false, true, .exact).losses)
     }

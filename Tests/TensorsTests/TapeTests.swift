@@ -115,5 +115,5 @@ import Testing
         }
     }
 
-    @Test func threadsAreSet() { #expect(setThreadsPerWorker(1)) }
+    @Test func threadsAreSet() throws { try setThreadsPerWorker(1) }
 }

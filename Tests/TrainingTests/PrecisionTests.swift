@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 import Training
 
-/// Training with products of bfloat16, emulated.
+/// Training with products of bfloat16.
 @Suite(.serialized) struct PrecisionTests {
     @Test func itLearnsNearlyTheSameToTheSameBitsForAnyNumberOfWorkers() throws {
         func losses(_ precision: Precision) throws -> (curve: [Double], digest: Digest) {
@@ -14,17 +14,13 @@ import Training
             return (curve, trainer.weightsDigest)
         }
         let (expected, _) = try losses(.float32)
-        let (curve, digest) = try losses(.emulatedBFloat16)
+        let (curve, digest) = try losses(.bfloat16)
         #expect(curve != expected)
         for (got, full) in zip(curve, expected) { #expect(abs(got - full) < 0.02) }
         try inWorld(of: 3) { ring in
-            let trainer = try smallTrainer(ring, precision: .emulatedBFloat16)
+            let trainer = try smallTrainer(ring, precision: .bfloat16)
             try trainer.run()
             #expect(trainer.weightsDigest == digest)
         }
-    }
-
-    @Test(.enabled(if: !Precision.bfloat16.isSupported)) func aCPUWithoutItIsRefused() throws {
-        #expect(throws: TrainingError.precisionUnsupported(name: "bf16")) { try smallTrainer(alone(), precision: .bfloat16) }
     }
 }

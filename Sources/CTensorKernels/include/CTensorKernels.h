@@ -4,8 +4,8 @@
 //
 // Legend: B samples, T positions, C channels, H heads, D = C / H, V vocabulary; "rows" is the product of all
 // dimensions but the last. All matrices are row-major. Pointers need no alignment for correctness; the allocators
-// above give 64 bytes. Nothing here allocates, keeps state, starts a thread or reads the clock, except the matrix
-// product and the convolution, which are oneDNN's. Every sum is taken in an order that depends on the shape only.
+// above give 64 bytes. Nothing here allocates, keeps state or reads the clock. Every sum is taken in an order that depends on the
+// shape only: not on the instruction set, and not on the number of threads (Pool.c) that products, convolutions and attention use.
 //
 // `accumulate` arguments: false overwrites the destination, true adds to it.
 
@@ -16,50 +16,28 @@
 // MARK: Matrix product (MatrixProduct.c)
 
 /// c = op(a) op(b), or c += op(a) op(b), where op(a) is m x k, op(b) is k x n and c is m x n, all row-major with the given row strides
-/// in elements. `scratch`, 64-byte aligned, holds as many floats as `tensor_gemm_scratch` says. Returns false when oneDNN refuses
-/// (out of memory).
-bool tensor_gemm(bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, size_t stride_a,
-                 const float *b, size_t stride_b, bool accumulate, float *c, size_t stride_c, float *scratch);
-/// No more for smaller m, n or k.
-size_t tensor_gemm_scratch(bool transpose_a, size_t m, size_t n, size_t k);
+/// in elements. Where `bfloat16` is true both factors are rounded to bfloat16, to nearest and ties to even. `scratch`, 64-byte aligned,
+/// holds `scratch_count` floats, at least as many as `tensor_gemm_scratch` said.
+///
+/// Arithmetic: an element of c is a chain over i ascending, sum = fma(a(i), b(i), sum) from zero, cut after 256 elements of k; the sums
+/// are added to c in order. With `bfloat16` the chain goes over pairs of elements, first the odd one, then the even one; the last of an
+/// odd number is paired with zero, and numbers too small to be normal are zero.
+void tensor_gemm(bool bfloat16, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k, const float *a, size_t stride_a,
+                 const float *b, size_t stride_b, bool accumulate, float *c, size_t stride_c, float *scratch, size_t scratch_count);
+size_t tensor_gemm_scratch(bool bfloat16, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k);
 
-/// Sets the number of threads that matrix products of the calling thread may use, before the first of them. Returns false when the OpenMP
-/// runtime that oneDNN uses cannot be found; its OMP_NUM_THREADS then decides.
-bool tensor_set_threads(int threads);
+/// For tests, on CPUs whose own instruction for bfloat16 is slower than others: whether products use it. False, and nothing done, where
+/// the CPU or the kernels in use lack it. The bits are the same.
+bool tensor_use_pairs(bool use);
 
-/// oneDNN's version as major * 10000 + minor * 100 + patch.
-int tensor_onednn_version(void);
+/// Sets how many threads work at one operation of any thread of this process, at most 256. The bits do not depend on it. Returns 0, or
+/// the error (errno's) that kept a thread from being started.
+int tensor_set_threads(int threads);
 
 // MARK: The CPU (CPUKind.c)
 
 /// Writes what the bits of results depend on of the CPU, as text with a NUL behind it: maker, model, instruction sets, sizes of caches.
 void tensor_cpu_kind(char *text, size_t capacity);
-
-// MARK: bfloat16 (BFloat16.c)
-
-/// Whether the CPU multiplies bfloat16 by itself: AVX512_BF16.
-bool tensor_has_bfloat16(void);
-/// y = x as bfloat16, the upper half of a float's bits, to nearest and ties to even.
-void tensor_round_bfloat16(uint16_t *y, const float *x, size_t n);
-/// y = x rounded to bfloat16, as float32. y may be x.
-void tensor_round_through_bfloat16(float *y, const float *x, size_t n);
-
-/// c = op(a) op(b), or c += op(a) op(b), all contiguous, all sizes at least 1: op(a) is m x k, op(b) k x n, c m x n. Factors are
-/// bfloat16 or float32, sums and c float32.
-struct tensor_product_shape {
-    size_t m, n, k;
-    bool transpose_a, transpose_b, accumulate, is_bfloat16;
-};
-
-/// oneDNN's primitive for one shape, made once and used often, on one thread at a time.
-struct tensor_product;
-
-/// Null when oneDNN refuses: bfloat16 needs a CPU that has it.
-struct tensor_product *tensor_product_create(const struct tensor_product_shape *shape);
-void tensor_product_free(struct tensor_product *plan);
-/// Floats of scratch memory, 64-byte aligned, that a run needs.
-size_t tensor_product_scratch(const struct tensor_product *plan);
-bool tensor_product_run(const struct tensor_product *plan, float *c, const void *a, const void *b, float *scratch);
 
 // MARK: Elementwise (Elementwise.c)
 
@@ -139,28 +117,27 @@ void tensor_move_average(float *average, const float *sum, float scale, float mo
 /// H' and W' as `tensor_convolution_output` says. All sizes are at least 1, `padding` at least 0, and so are H' and W'.
 struct tensor_convolution_shape {
     size_t samples, height, width, inputs, outputs, kernel, stride, padding;
-    bool has_bias;
 };
 
 /// Windows along one dimension: (size + 2 padding - kernel) / stride + 1, rounded down; 0 where not one fits.
 size_t tensor_convolution_output(size_t size, size_t kernel, size_t stride, size_t padding);
 
-/// oneDNN's primitives for one shape, made once and used often, on one thread at a time.
-struct tensor_convolution;
-
-/// Null when oneDNN refuses. Without `backward`, only the forward direction is there.
-struct tensor_convolution *tensor_convolution_create(const struct tensor_convolution_shape *shape, bool backward);
-void tensor_convolution_free(struct tensor_convolution *plan);
 /// Floats of scratch memory, 64-byte aligned, that any of the calls below needs.
-size_t tensor_convolution_scratch(const struct tensor_convolution *plan);
-bool tensor_convolution_forward(const struct tensor_convolution *plan, float *y, const float *x, const float *weight,
-                                const float *bias, float *scratch);
-/// dx is overwritten.
-bool tensor_convolution_backward_data(const struct tensor_convolution *plan, float *dx, const float *dy, const float *weight,
-                                      float *scratch);
-/// dweight and dbias are overwritten.
-bool tensor_convolution_backward_weights(const struct tensor_convolution *plan, float *dweight, float *dbias, const float *dy,
-                                         const float *x, float *scratch);
+size_t tensor_convolution_scratch(const struct tensor_convolution_shape *shape);
+
+/// y = the convolution of x, plus bias where it is not null, then max(y, 0) if asked to.
+///
+/// Arithmetic: as in `tensor_gemm`; the chain of an element goes over (row of the kernel, column of the kernel, input), zeros where the
+/// kernel is outside of the image, and the bias is added to the sum.
+void tensor_convolution_forward(const struct tensor_convolution_shape *shape, float *y, const float *x, const float *weight,
+                                const float *bias, bool relu, float *scratch, size_t scratch_count);
+/// dx is overwritten. The chain goes over those (row of y, column of y, output) that the element of x had a part in, ascending, zeros where
+/// they are outside of the result.
+void tensor_convolution_backward_data(const struct tensor_convolution_shape *shape, float *dx, const float *dy, const float *weight,
+                                      float *scratch, size_t scratch_count);
+/// dweight is overwritten. The chain goes over (sample, row of y, column of y).
+void tensor_convolution_backward_weights(const struct tensor_convolution_shape *shape, float *dweight, const float *dy, const float *x,
+                                         float *scratch, size_t scratch_count);
 
 // MARK: Pooling (Pooling.c)
 
@@ -237,11 +214,13 @@ struct tensor_attention {
 
 /// Floats of scratch memory that forward (or backward) needs.
 size_t tensor_attention_scratch(const struct tensor_attention *shape, bool backward);
-bool tensor_attention_forward(const struct tensor_attention *shape, float *out, float *log_sum, const float *qkv,
-                              float *scratch);
-/// dqkv is overwritten.
-bool tensor_attention_backward(const struct tensor_attention *shape, float *dqkv, const float *dout, const float *qkv,
-                               const float *out, const float *log_sum, float *scratch);
+/// Products as `tensor_gemm` takes them, over blocks of 64 queries; `scratch` holds `scratch_count` floats, as many as
+/// `tensor_attention_scratch` said.
+void tensor_attention_forward(const struct tensor_attention *shape, float *out, float *log_sum, const float *qkv, float *scratch,
+                              size_t scratch_count);
+/// dqkv is overwritten: blocks of queries, the last first, are added up in keys' and values' gradients.
+void tensor_attention_backward(const struct tensor_attention *shape, float *dqkv, const float *dout, const float *qkv, const float *out,
+                               const float *log_sum, float *scratch, size_t scratch_count);
 
 // MARK: Optimizers (Optimizers.c)
 

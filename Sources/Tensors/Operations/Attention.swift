@@ -28,22 +28,20 @@ extension Tensor {
         let y = tape.result([samples, positions, columns], of: [self])
         let logSum = tape.allocate(samples * heads * positions)
         do {
-            let scratch = tape.allocate(tensor_attention_scratch(&attention, false))
-            guard tensor_attention_forward(&attention, y.floats, logSum.floats, floats, scratch.floats) else {
-                fatalError("oneDNN refused a matrix product of attention on \(shape): out of memory?")
-            }
+            let count = tensor_attention_scratch(&attention, false)
+            let scratch = tape.allocate(count)
+            tensor_attention_forward(&attention, y.floats, logSum.floats, floats, scratch.floats, count)
         }
 
         let (input, inputSlot, output, shape) = (storage, slot, y.storage, attention)
         tape.record(y) { [unowned tape] dy in
             guard let inputSlot else { return }
             var attention = shape
-            let scratch = tape.allocate(tensor_attention_scratch(&attention, true))
+            let count = tensor_attention_scratch(&attention, true)
+            let scratch = tape.allocate(count)
             let dx = tape.allocate(inputSlot.count)
-            guard
-                tensor_attention_backward(
-                    &attention, dx.floats, dy.floats, input.floats, output.floats, logSum.floats, scratch.floats)
-            else { fatalError("oneDNN refused a matrix product of attention: out of memory?") }
+            tensor_attention_backward(
+                &attention, dx.floats, dy.floats, input.floats, output.floats, logSum.floats, scratch.floats, count)
             inputSlot.add(dx, on: tape)
         }
         return y

@@ -8,7 +8,7 @@ extension Tensor {
     /// PyTorch stores them; the result is (N, H', W', O), H' = (H + 2 p - K) / s + 1 rounded down. Relu runs on the result while
     /// it is near; other activations are an operation of their own.
     ///
-    /// By oneDNN's direct convolution: the same bits for the same shape, CPU kind and number of threads.
+    /// Each sum is one chain over its elements in a fixed order, cut like a matrix product's (`tensor_convolution_forward`).
     public func convolved(
         _ weight: Parameter, bias: Parameter? = nil, stride: Int = 1, padding: Int = 0, relu: Bool = false
     ) -> Tensor {
@@ -28,36 +28,33 @@ extension Tensor {
         let y = tape.result([shape[0], height, width, outputs], of: [self], parameters: parameters)
         guard y.count > 0, count > 0 else { return y }
 
-        let plan = tape.convolution(
-            ConvolutionPlan.Shape(
-                samples: shape[0], height: shape[1], width: shape[2], inputs: shape[3], outputs: outputs, kernel: kernel,
-                stride: stride, padding: padding, hasBias: bias != nil, isTraining: tape.pass.isTraining))
-        do {
-            let scratch = tape.allocate(plan.scratchCount)
-            guard tensor_convolution_forward(plan.plan, y.floats, floats, weight.values, bias?.values, scratch.floats) else {
-                fatalError("oneDNN failed at a convolution of \(shape) with \(weight.shape): out of memory?")
-            }
+        let geometry = tensor_convolution_shape(
+            samples: shape[0], height: shape[1], width: shape[2], inputs: shape[3], outputs: outputs, kernel: kernel, stride: stride,
+            padding: padding)
+        tape.withScratch(for: geometry) { geometry, scratch, scratchCount in
+            tensor_convolution_forward(geometry, y.floats, floats, weight.values, bias?.values, relu, scratch, scratchCount)
         }
-        // Not oneDNN's own relu, which turns NaN into 0.
-        if relu { tensor_activate(TENSOR_RELU, y.floats, nil, y.floats, nil, 1, y.count) }
 
-        let (input, inputSlot, output, count) = (storage, slot, y.storage, y.count)
+        let (input, inputSlot, output, count, rows) = (storage, slot, y.storage, y.count, y.rows)
         tape.record(y, parameters: parameters) { [unowned tape] dy in
             if relu {
                 let target = tape.writable(&dy, count: count)
                 tensor_relu_backward(target.floats, dy.floats, output.floats, count, false)
                 dy = target
             }
-            let scratch = tape.allocate(plan.scratchCount)
-            tape.withGradients(of: weight, bias) { dw, db in
-                guard tensor_convolution_backward_weights(plan.plan, dw, db, dy.floats, input.floats, scratch.floats) else {
-                    fatalError("oneDNN failed at the gradient of a convolution's weights: out of memory?")
+            if let bias {
+                let db = tape.gradientDestination(of: bias)
+                tensor_sum_rows(db.values, dy.floats, rows, outputs, db.accumulate)
+            }
+            tape.withGradients(of: weight, nil) { dw, _ in
+                tape.withScratch(for: geometry) { geometry, scratch, scratchCount in
+                    tensor_convolution_backward_weights(geometry, dw, dy.floats, input.floats, scratch, scratchCount)
                 }
             }
             guard let inputSlot else { return }
             let dx = tape.allocate(inputSlot.count)
-            guard tensor_convolution_backward_data(plan.plan, dx.floats, dy.floats, weight.values, scratch.floats) else {
-                fatalError("oneDNN failed at the gradient of a convolution's input: out of memory?")
+            tape.withScratch(for: geometry) { geometry, scratch, scratchCount in
+                tensor_convolution_backward_data(geometry, dx.floats, dy.floats, weight.values, scratch, scratchCount)
             }
             inputSlot.add(dx, on: tape)
         }
@@ -66,6 +63,18 @@ extension Tensor {
 }
 
 extension Tape {
+    /// Calls `body` with the scratch memory that a convolution needs.
+    fileprivate func withScratch(
+        for shape: tensor_convolution_shape,
+        _ body: (UnsafePointer<tensor_convolution_shape>, UnsafeMutablePointer<Float>, Int) -> Void
+    ) {
+        withUnsafePointer(to: shape) { shape in
+            let count = tensor_convolution_scratch(shape)
+            let scratch = allocate(count)
+            body(shape, scratch.floats, count)
+        }
+    }
+
     /// Lets `body` overwrite the gradients of a parameter and perhaps of a second one, and adds the result to what was there.
     func withGradients(
         of first: Parameter, _ second: Parameter?,

@@ -46,14 +46,16 @@ extension Tensor {
 }
 
 extension Tape {
-    /// `multiply` in float32.
-    func multiplyFloats(
+    /// c = op(a) op(b), or c += op(a) op(b), in the tape's precision: op(a) is m x k, op(b) k x n, c m x n, all contiguous.
+    func multiply(
         _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, into c: UnsafeMutablePointer<Float>,
         _ m: Int, _ n: Int, _ k: Int, transposeA: Bool = false, transposeB: Bool = false, accumulate: Bool = false
     ) {
-        let scratch = allocate(tensor_gemm_scratch(transposeA, m, n, k))
-        let done = tensor_gemm(
-            transposeA, transposeB, m, n, k, a, transposeA ? m : k, b, transposeB ? k : n, accumulate, c, n, scratch.floats)
-        guard done else { fatalError("oneDNN refused a matrix product of \(m) x \(k) and \(k) x \(n): out of memory?") }
+        let rounds = precision == .bfloat16
+        let scratchCount = tensor_gemm_scratch(rounds, transposeA, transposeB, m, n, k)
+        let scratch = allocate(scratchCount)
+        tensor_gemm(
+            rounds, transposeA, transposeB, m, n, k, a, transposeA ? m : k, b, transposeB ? k : n, accumulate, c, n, scratch.floats,
+            scratchCount)
     }
 }
