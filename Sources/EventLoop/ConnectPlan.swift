@@ -3,11 +3,11 @@
 /// In a round every address is tried, each a moment after the one before, or at once when that one has failed. A round is over when each of
 /// its attempts has failed, or has had no answer for a while; one without an answer goes on beside the next rounds, in which its address is
 /// not tried again. Names are looked up in each round, as they may change while a cluster starts.
-struct ConnectPlan {
+package struct ConnectPlan {
     /// An attempt's number.
-    typealias Attempt = Int
+    package typealias Attempt = Int
 
-    enum Action: Equatable {
+    package enum Action: Equatable {
         /// Look the host's addresses up; `resolved` follows.
         case resolve
         case connect(Attempt, SocketAddress)
@@ -37,9 +37,9 @@ struct ConnectPlan {
     private(set) var attempts = 0
 
     /// Between two addresses (RFC 8305, section 5).
-    static let stagger = Duration.milliseconds(250)
+    package static let stagger = Duration.milliseconds(250)
     /// Without an answer for so long an attempt holds up no round.
-    static let patience = Duration.seconds(1)
+    package static let patience = Duration.seconds(1)
     /// Pauses between rounds double from the first to the longest.
     private static let firstPause = Duration.milliseconds(5)
     private static let longestPause = Duration.milliseconds(500)
@@ -47,12 +47,12 @@ struct ConnectPlan {
     private static let mostInFlight = 16
 
     /// - Parameter isRepeating: whether rounds follow one another without end; else there is one, and every attempt is waited for.
-    init(isRepeating: Bool) {
+    package init(isRepeating: Bool) {
         self.isRepeating = isRepeating
     }
 
     /// What is to be done now; to be asked until it is `wait` or `giveUp`.
-    mutating func next(at now: Duration) -> Action {
+    package mutating func next(at now: Duration) -> Action {
         if let attempt = toAbandon.popLast() { return .abandon(attempt) }
         switch phase {
         case .pausing(let until):
@@ -85,7 +85,7 @@ struct ConnectPlan {
     }
 
     /// The host's addresses, in the system's order of preference; none where they could not be found.
-    mutating func resolved(_ addresses: [SocketAddress], at now: Duration) {
+    package mutating func resolved(_ addresses: [SocketAddress], at now: Duration) {
         phase = .trying
         var new: [SocketAddress] = []
         for address in addresses where !new.contains(address) { new.append(address) }
@@ -99,7 +99,7 @@ struct ConnectPlan {
     }
 
     /// An attempt has failed: the next address need not wait.
-    mutating func failed(_ attempt: Attempt, at now: Duration) {
+    package mutating func failed(_ attempt: Attempt, at now: Duration) {
         inFlight.removeAll { $0.attempt == attempt }
         nextTry = min(nextTry, now)
     }

@@ -10,7 +10,7 @@ import CLibuv
 /// called or the loop is closed first. The object keeps itself alive until then.
 package final class Connector {
     /// Finds a host's addresses: `Resolution.start`, but for tests.
-    typealias Resolver = (
+    package typealias Resolver = (
         _ host: String, _ port: UInt16, _ completion: @escaping (Result<[SocketAddress], LoopError>) -> Void
     ) throws(LoopError) -> Void
 
@@ -48,7 +48,7 @@ package final class Connector {
     }
 
     @discardableResult
-    init(
+    package init(
         loop: Loop, host: String, port: UInt16, within limit: Duration, options: StreamOptions = StreamOptions(),
         resolve: @escaping Resolver, completion: @escaping (Result<TCPStream, LoopError>) -> Void
     ) throws(LoopError) {

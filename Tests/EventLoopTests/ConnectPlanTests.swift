@@ -1,6 +1,5 @@
+import EventLoop
 import Testing
-
-@testable import EventLoop
 
 /// Which address is tried when.
 @Suite struct ConnectPlanTests {

@@ -1,7 +1,6 @@
+import EventLoop
 import Glibc
 import Testing
-
-@testable import EventLoop
 
 /// A port on the loopback interface that swallows packets: its listener accepts nobody, and has no room for anybody more to wait.
 private final class SwallowingPort {
