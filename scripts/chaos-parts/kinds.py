@@ -1,0 +1,228 @@
+"""What is done to a run: one function a kind.
+
+A kind is a function with `@kind(NAME)` whose docstring says what it does: `--kinds NAME` and the help know it then. It
+is called with the campaign and a run (a `Job`), and returns whether it did something: True counts as a round, after
+False a kind is chosen again. It may also return another `Job`, which goes on in place of the run. What must not be is
+raised as `Wrong`; that the run ends with status 0 and the right digest, leaves no process behind and never hangs is
+checked for every kind.
+
+`when` says at which moments a kind acts:
+    "step"   the default: all workers are in the ring
+    "any"    at any moment of a run
+    "start"  before a run's first step; the kind waits for its own moment, and returns False when that has passed
+    "run"    on a run of its own: called with the campaign and a directory, it starts a `Job` there (`campaign.start`,
+             perhaps with another environment, other flags, or a wrapper that puts the run into a cgroup or a network
+             namespace), does what it does, and returns the `Job`. If another end than the usual one is expected, it
+             waits for that itself (`Job.end`, then `Job.destroy`), and returns None.
+`proxied` kinds have the workers' connections led through `campaign.interference`.
+"""
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import Callable
+
+from job import Job, Wrong, process_parent
+
+KINDS = {}
+
+
+@dataclass
+class Kind:
+    name: str
+    act: Callable
+    when: str
+    proxied: bool
+
+    @property
+    def purpose(self):
+        return " ".join(self.act.__doc__.split())
+
+
+def kind(name, when="step", proxied=False):
+    def register(act):
+        KINDS[name] = Kind(name, act, when, proxied)
+        return act
+    return register
+
+
+# Kills
+
+@kind("kill")
+def kill(campaign, job, rank=None, name="kill"):
+    """SIGKILL of a random worker at a random instant of a step"""
+    step = campaign.step_seconds(job)
+    time.sleep(campaign.random.uniform(0, 2 * step))
+    rank, pid = campaign.pick(job, rank)
+    if pid is None:
+        return False
+    whole = [record for record in job.read_metrics() if record["world_size"] == campaign.options.workers][-20:]
+    moment = time.time()
+    if not job.signal(pid, signal.SIGKILL):
+        return False
+    campaign.measure(job, name, moment, whole)
+    return True
+
+
+@kind("rank0")
+def kill_first(campaign, job):
+    """the same, of rank 0 only"""
+    return kill(campaign, job, rank=0, name="rank0")
+
+
+@kind("start", when="start")
+def kill_at_start(campaign, job, limit=None):
+    """SIGKILL of a random worker between its start and its first step"""
+    if not job.wait(lambda: job.workers() or job.read_metrics(), "workers"):
+        return False
+    time.sleep(campaign.random.uniform(0, limit or max(0.1, campaign.first_step)))
+    workers = job.workers()
+    if not workers or job.read_metrics():
+        return False
+    pid, _ = workers[campaign.random.choice(sorted(workers))]
+    # The last one that has the run's state takes the run with it: the others have not been let in yet.
+    if list(job.running().values()) == [pid]:
+        return False
+    return job.signal(pid, signal.SIGKILL)
+
+
+@kind("handshake", when="start")
+def kill_in_handshake(campaign, job):
+    """SIGKILL of a random worker in the first tenth of a second of its life"""
+    return kill_at_start(campaign, job, limit=0.1)
+
+
+@kind("join")
+def kill_newcomer(campaign, job):
+    """SIGKILL of a worker that has been started again, before it is let in, or of another one meanwhile"""
+    random = campaign.random
+    rank, pid = campaign.pick(job)
+    if pid is None or not job.signal(pid, signal.SIGKILL):
+        return False
+    if not job.wait(lambda: job.workers().get(rank, (pid, ""))[0] != pid, "the worker's restart"):
+        return False
+    time.sleep(random.uniform(0, 3 * campaign.step_seconds(job)) if random.random() < 0.5 else random.uniform(0, 0.2))
+    workers = job.workers()
+    victim = rank if random.random() < 0.7 else random.choice(sorted(workers) or [rank])
+    if victim not in workers or not job.signal(workers[victim][0], signal.SIGKILL):
+        return False
+    job.wait_for_step_after(time.time())
+    return True
+
+
+@kind("checkpoint")
+def kill_in_checkpoint(campaign, job):
+    """SIGKILL of a random worker while a checkpoint is written"""
+    checkpoints = job.out / "checkpoints"
+
+    def begun():
+        with contextlib.suppress(OSError):
+            return any(not re.fullmatch(r"step-\d+", name) for name in os.listdir(checkpoints))
+        return False
+
+    deadline = time.monotonic() + campaign.options.deadline
+    while not begun():
+        if job.ended() or time.monotonic() > deadline:
+            return False
+    time.sleep(campaign.random.uniform(0, 0.02))
+    rank, pid = campaign.pick(job, rank=0 if campaign.random.random() < 0.5 else None)
+    if pid is None or not job.signal(pid, signal.SIGKILL):
+        return False
+    job.wait_for_step_after(time.time())
+    return True
+
+
+@kind("launcher", when="any")
+def kill_launcher(campaign, job):
+    """SIGKILL of the launcher: all workers must be gone within 2 s, and --resume must go on"""
+    job.wait(lambda: len(job.read_metrics()) > 1, "steps")
+    time.sleep(campaign.random.uniform(0, 1))
+    pids = dict(job.workers())
+    if job.ended():
+        return True
+    job.process.kill()
+    job.process.wait()
+    deadline = time.monotonic() + 2
+    while any(job.is_worker(pid) and process_parent(pid) is not None for pid, _ in pids.values()):
+        if time.monotonic() > deadline:
+            raise Wrong("workers outlive their launcher by 2 s")
+        time.sleep(0.005)
+    has_checkpoint = any((job.out / "checkpoints").glob("step-*"))
+    if not has_checkpoint:
+        shutil.rmtree(job.out)
+    return campaign.start(job.out, resume=has_checkpoint)
+
+
+# Standing still
+
+@kind("stop")
+def stop(campaign, job):
+    """SIGSTOP of a random worker, and SIGCONT after a random time, shorter or longer than --peer-timeout"""
+    rank, pid = campaign.pick(job)
+    moment = time.time()
+    if pid is None or not job.signal(pid, signal.SIGSTOP):
+        return False
+    time.sleep(campaign.random.uniform(0, 2 * campaign.options.peer_timeout))
+    job.signal(pid, signal.SIGCONT)
+    job.wait_for_step_after(moment)
+    return True
+
+
+@kind("stopall")
+def stop_all(campaign, job):
+    """SIGSTOP of all workers at once, and SIGCONT after a random time, as for stop: the same workers go on"""
+    workers = job.running()
+    if not workers or not all([job.signal(pid, signal.SIGSTOP) for pid in workers.values()]):
+        for pid in workers.values():
+            job.signal(pid, signal.SIGCONT)
+        return False
+    time.sleep(campaign.random.uniform(0, 2 * campaign.options.peer_timeout))
+    moment = time.time()
+    for pid in workers.values():
+        job.signal(pid, signal.SIGCONT)
+    job.wait_for_step_after(moment)
+    if not job.ended() and job.running() != workers:
+        raise Wrong(f"all workers stood still together, which is nobody's fault: of {workers} came {job.running()}")
+    return True
+
+
+# Connections
+
+@kind("cut", proxied=True)
+def cut(campaign, job):
+    """a TCP connection of a worker, with another one or with the coordinator, is reset"""
+    if not campaign.interference.cut():
+        return False
+    job.wait_for_step_after(time.time())
+    return True
+
+
+@kind("stall", proxied=True)
+def stall(campaign, job):
+    """a TCP connection passes nothing for a random time"""
+    if not campaign.interference.stall(campaign.random.uniform(0, 2 * campaign.options.peer_timeout)):
+        return False
+    job.wait_for_step_after(time.time())
+    return True
+
+
+# Sizes
+
+@kind("scale")
+def scale(campaign, job):
+    """`lockstep scale` to a random number of workers"""
+    def ask(size):
+        command = [campaign.options.lockstep, "scale", "-n", str(size), "--out", str(job.out)]
+        answer = subprocess.run(command, capture_output=True)
+        if answer.returncode != 0:
+            job.wait(lambda: False, "the end", limit=5)  # It had ended.
+
+    size = campaign.random.randint(1, 2 * campaign.options.workers)
+    ask(size)
+    if job.wait_until_whole(size):
+        ask(campaign.options.workers)
+    return True
