@@ -100,7 +100,7 @@ let package = Package(
         .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals"]),
+        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

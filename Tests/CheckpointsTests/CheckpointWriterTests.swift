@@ -107,7 +107,7 @@ struct CheckpointWriterTests {
         let (writer, _) = writer(.failure(at: 3, code: EIO))
         #expect(!writer.hasFailed)
         try first.with { try writer.save($0) }
-        for _ in 0..<5000 where !writer.hasFailed { usleep(1000) }
+        for _ in 0..<120_000 where !writer.hasFailed { usleep(1000) }
         #expect(writer.hasFailed)
         #expect {
             try writer.finish()

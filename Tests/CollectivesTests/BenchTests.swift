@@ -76,9 +76,9 @@ import Testing
         var address = [UInt8](repeating: 0, count: Int(LOCKSTEP_RAW_ADDRESS_BYTES))
         let listener = lockstep_raw_listen("127.0.0.1", 80, &address)
         #expect(listener >= 0)
-        let stranger = lockstep_raw_connect(address, 1, 1000)
-        let neighbour = lockstep_raw_connect(address, 2, 1000)
-        let accepted = lockstep_raw_accept(listener, 2, 1000)
+        let stranger = lockstep_raw_connect(address, 1, 60_000)
+        let neighbour = lockstep_raw_connect(address, 2, 60_000)
+        let accepted = lockstep_raw_accept(listener, 2, 60_000)
         #expect(accepted >= 0)
         #expect(lockstep_raw_accept(listener, 2, 50) == -ETIMEDOUT)
         // What the neighbour sends arrives; the stranger's connection is closed.

@@ -1,4 +1,5 @@
 import Collectives
+import Glibc
 import Membership
 import Synchronization
 import TestSupport
@@ -16,6 +17,11 @@ import Testing
     /// A peer that dies in the middle of operations: every other rank's operation fails within 100 ms, and names it.
     @Test(arguments: [2, 3, 5])
     func theDeathOfAPeerIsToldInTime(worldSize: Int) throws {
+        try expectOnce(within: .milliseconds(100), attempts: 30) { try timeToTellADeath(worldSize: worldSize) }
+    }
+
+    /// How long it takes until all ranks but the last, which dies, have been told so.
+    private func timeToTellADeath(worldSize: Int) throws -> Duration {
         let coordinator = try LocalCoordinator(worldSize: worldSize)
         defer { coordinator.stop() }
         let death = Mutex<ContinuousClock.Instant?>(nil)
@@ -24,14 +30,14 @@ import Testing
             do {
                 var ring: Ring? = try Ring(coordinator.environment(rank: rank))
                 var values = [Float](repeating: 1, count: 100_000)
-                for _ in 0..<20 { try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) } }
+                for _ in 0..<20 { try values.withUnsafeMutableBufferPointer { try ring?.allReduce($0) } }
                 if rank == worldSize - 1 {
                     // Dropped without `close`: to the others this rank has died.
                     death.withLock { $0 = .now }
                     ring = nil
                     return
                 }
-                while true { try values.withUnsafeMutableBufferPointer { try ring!.allReduce($0) } }
+                while true { try values.withUnsafeMutableBufferPointer { try ring?.allReduce($0) } }
             } catch {
                 let now = ContinuousClock.now
                 let after = death.withLock { $0.map { now - $0 } } ?? .zero
@@ -47,15 +53,18 @@ import Testing
             }
             // The twentieth may not have ended here when the last rank had its sum.
             #expect(operation >= 19 && bytes > 0)
-            // 100 ms is what is promised of a machine that is not overloaded; that of a test may be.
-            #expect(one.after < .milliseconds(500), "rank \(one.rank) was told after \(one.after)")
-            print("rank \(one.rank) of \(worldSize) was told of the death after \(one.after)")
         }
+        return all.map(\.after).max() ?? .zero
     }
 
     /// A rank that does not take part: all ranks fail about when the time is up, and name it.
     @Test func everyRankFailsWithinTheTimeOut() throws {
-        let worldSize = 4
+        try expectOnce(within: .seconds(6), attempts: 3) { try timeToFail(worldSize: 4, timeout: 4) }
+    }
+
+    /// How long it takes until all ranks have failed for rank 2, which does not take part. Of those who wait the coordinator hears within a
+    /// quarter of the time-out: so it is seconds, and not less.
+    private func timeToFail(worldSize: Int, timeout: Int) throws -> Duration {
         let coordinator = try LocalCoordinator(worldSize: worldSize)
         defer { coordinator.stop() }
         let told = Mutex<[Told]>([])
@@ -63,12 +72,12 @@ import Testing
         inThreads(worldSize) { rank in
             var start = ContinuousClock.now
             do {
-                let ring = try Ring(coordinator.environment(rank: rank, timeout: 1))
+                let ring = try Ring(coordinator.environment(rank: rank, timeout: timeout))
                 var values = [Float](repeating: 1, count: 10_000)
                 try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
                 start = .now
                 // Rank 2 computes for ever. It learns of the failure at its next operation.
-                if rank == 2 { while failed.load(ordering: .acquiring) < worldSize - 1 {} }
+                if rank == 2 { while failed.load(ordering: .acquiring) < worldSize - 1 { usleep(1000) } }
                 try values.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
                 Issue.record("rank \(rank) got a sum without rank 2")
             } catch {
@@ -82,8 +91,7 @@ import Testing
         let all = told.withLock { $0 }
         #expect(all.count == worldSize)
         for one in all {
-            print("rank \(one.rank) after \(one.after): \(one.error.map(\.description) ?? "?")")
-            #expect(one.after >= .milliseconds(900) && one.after < .seconds(3), "rank \(one.rank): \(one.after)")
+            #expect(one.after >= .seconds(timeout) * 9 / 10, "rank \(one.rank): \(one.after)")
         }
         // Three ranks wait, each for the one before it; all are told who holds them up, and for whom that shows; and it is sent away.
         for one in all {
@@ -95,7 +103,10 @@ import Testing
                 Issue.record("rank \(one.rank): \(String(describing: one.error))")
                 continue
             }
-            #expect(cause.hasPrefix("rank 3 waited for it for 1.") && cause.contains("and it for nobody"), "\(cause)")
+            let seconds = cause.dropFirst("rank 3 waited for it for ".count).split(separator: " ").first.flatMap { Double($0) } ?? 0
+            #expect(cause.hasPrefix("rank 3 waited for it for ") && seconds >= Double(timeout), "\(cause)")
+            #expect(cause.contains("and it for nobody"), "\(cause)")
         }
+        return all.map(\.after).max() ?? .zero
     }
 }

@@ -11,7 +11,8 @@ final class ProbeJob: @unchecked Sendable {
     private let loop: Loop
     private let child: ChildProcess
     private let told = Mutex(Told())
-    private static let limit = Duration.seconds(60)
+    /// What is waited for comes in far less, however busy the machine is.
+    private static let limit = Duration.seconds(180)
 
     /// What is known of the process; it has ended once its output has, too.
     private struct Told {

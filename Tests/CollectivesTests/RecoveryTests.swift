@@ -91,27 +91,35 @@ import Testing
     }
 
     @Test func aFrozenWorkerIsFencedAndLeavesWhenItWakes() throws {
-        let job = try ElasticJob(workers: 3, elements: 1000, stepMicroseconds: 300) { $0.peerTimeout = .seconds(1) }
+        try expectOnce(within: .seconds(6), attempts: 3, timeToFence)
+    }
+
+    /// How long it takes until the others go on without a worker that is frozen.
+    private func timeToFence() throws -> Duration {
+        // Who lives gives a sign of it in this time, however busy the machine is.
+        let job = try ElasticJob(workers: 3, elements: 1000, stepMicroseconds: 300) { $0.peerTimeout = .seconds(4) }
         defer { job.stop() }
         job.waitForLine(2, "step 5 ")
         let start = ContinuousClock.now
         job.workers[1].job.signal(SIGSTOP)
         #expect(job.workers[0].job.waitForLine { $0.hasPrefix("step") && $0.hasSuffix("of 2") } != nil)
         let time = ContinuousClock.now - start
-        #expect(time > .milliseconds(700) && time < .seconds(3), "fenced after \(time)")
+        #expect(time > .milliseconds(2800), "fenced after \(time)")
         #expect(job.events.contains(.fenced(rank: 1)))
         job.workers[1].job.signal(SIGCONT)
         #expect(job.waitForLine(1, "failed")?.contains("fenced") == true)
         #expect(job.workers[1].job.waitForEnd() == .exited(status: 76))
         job.finish(by: 0)
         job.expectRightEnds(except: [1])
+        return time
     }
 
     /// With too few workers the run waits; if none comes it is ordered to stop.
     @Test func tooFewWorkersWaitForMore() throws {
         let job = try ElasticJob(workers: 3, steps: 200, elements: 100, stepMicroseconds: 200, deaths: [0: "20:begin", 2: "100:begin"]) {
             $0.minWorkers = 3
-            $0.rejoinTimeout = .seconds(1)
+            // Time enough for a process to start.
+            $0.rejoinTimeout = .seconds(6)
         }
         defer { job.stop() }
         #expect(job.workers[0].job.waitForEnd() == .killed(by: .kill))

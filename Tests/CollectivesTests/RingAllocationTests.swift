@@ -19,8 +19,8 @@ func allReducesAllocateNothing(workers: Int, elements: Int, rounds: Int) throws 
     loop.run()
     loop.close()
     let words = output.split(whereSeparator: \.isWhitespace)
-    try #require(words.count == 4, "\(output)")
-    #expect(words[0...1] == ["allocations", "0"])
+    try #require(words.count >= 4, "\(output)")
+    #expect(words[0...1] == ["allocations", "0"], "\(output)")
     // The counter works: making the ring took some.
     #expect(try #require(Int(words[3])) > 10)
 }

@@ -2,6 +2,22 @@ import Collectives
 import TestSupport
 import Wire
 
+/// A frame that is longer or shorter than the place where its body is to land.
+struct Misfit: Error {
+    let place: Int
+    let frame: Int
+}
+
+extension FrameHeader {
+    /// The header of a frame as a protocol hands it over to be sent.
+    init(sent bytes: UnsafeRawBufferPointer, generation: UInt32) throws {
+        guard bytes.count >= FrameHeader.byteCount, let start = bytes.baseAddress else {
+            throw Misfit(place: FrameHeader.byteCount, frame: bytes.count)
+        }
+        try self.init(decoding: start, generation: generation, payloadLimit: 1 << 20)
+    }
+}
+
 /// `ExchangeProtocol`s of a whole world without sockets: bytes wait in queues, and a seeded choice decides whose turn it is, as in
 /// `SimulatedRing`.
 final class SimulatedExchange {
@@ -13,6 +29,8 @@ final class SimulatedExchange {
         var isPaused: [Bool] = []
         var completed: Set<UInt64> = []
         var sendsAtOnce: () -> Bool = { true }
+        /// What was sent was no frame.
+        private(set) var failure: (any Error)?
         private var submitted: UInt64 = 0
 
         init(rank: Int, worldSize: Int) {
@@ -51,8 +69,11 @@ final class SimulatedExchange {
         }
 
         private func deliver(_ round: Int, _ header: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer) {
-            let decoded = try! FrameHeader(decoding: header.baseAddress!, generation: 1, payloadLimit: 1 << 20)
-            outgoing[round].append((decoded, Array(body)))
+            do {
+                outgoing[round].append((try FrameHeader(sent: header, generation: 1), Array(body)))
+            } catch {
+                failure = error
+            }
         }
 
         func resume(round: Int) { isPaused[round] = false }
@@ -76,6 +97,7 @@ final class SimulatedExchange {
     /// One event at one rank in one round, if there is one: a frame arrives or a write leaves.
     private func advance(_ rank: Int, _ round: Int) throws -> Bool {
         let worker = workers[rank]
+        if let failure = worker.failure { throw failure }
         if !worker.unfinishedWrites[round].isEmpty, Bool.random(using: &generator) {
             try worker.finishWrite(round)
             return true
@@ -88,7 +110,7 @@ final class SimulatedExchange {
         }
         switch try worker.exchange.landing(for: frame.header, round: round) {
         case .at(let memory):
-            precondition(memory.count == frame.body.count)
+            guard memory.count == frame.body.count else { throw Misfit(place: memory.count, frame: frame.body.count) }
             memory.copyBytes(from: frame.body)
             origin.outgoing[round].removeFirst()
             try worker.exchange.landed(round: round)

@@ -7,6 +7,11 @@ import Wire
 /// Writes may be refused at once and finish later, reads may be delayed as long as the seed likes: every order in which real
 /// sockets could deliver is one that this can produce.
 final class SimulatedRing {
+    struct OutOfOrder: Error {
+        let ended: UInt64
+        let next: UInt64
+    }
+
     final class Worker: RingLink {
         var ring: RingProtocol<Worker>!
         /// What this rank has sent and its right neighbour has not taken yet: header and body of each frame.
@@ -14,6 +19,8 @@ final class SimulatedRing {
         var unfinishedWrites: [(token: Int, header: UnsafeRawBufferPointer, body: UnsafeRawBufferPointer)] = []
         var isPaused = false
         var completed: UInt64 = 0
+        /// What was sent was no frame, or the ring's operations did not end in their order.
+        private(set) var failure: (any Error)?
         private var submitted: UInt64 = 0
         var sendsAtOnce: () -> Bool = { true }
 
@@ -34,14 +41,16 @@ final class SimulatedRing {
         }
 
         private func deliver(_ header: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer) {
-            let decoded = try! FrameHeader(
-                decoding: header.baseAddress!, generation: ring.generation, payloadLimit: 1 << 20)
-            outgoing.append((decoded, Array(body)))
+            do {
+                outgoing.append((try FrameHeader(sent: header, generation: ring.generation), Array(body)))
+            } catch {
+                failure = error
+            }
         }
 
         func resume() { isPaused = false }
         func completed(_ sequence: UInt64) {
-            precondition(sequence == completed, "the ring's operations end in their order")
+            if sequence != completed { failure = OutOfOrder(ended: sequence, next: completed) }
             completed += 1
         }
 
@@ -70,6 +79,7 @@ final class SimulatedRing {
     /// One event at one rank, if it has one: a frame arrives or a write leaves. False where nothing can happen at this rank.
     private func advance(_ rank: Int) throws -> Bool {
         let worker = workers[rank]
+        if let failure = worker.failure { throw failure }
         let left = workers[(rank + workers.count - 1) % workers.count]
         if !worker.unfinishedWrites.isEmpty, Bool.random(using: &generator) {
             try worker.finishWrite()
@@ -82,7 +92,7 @@ final class SimulatedRing {
         }
         switch try worker.ring.landing(for: frame.header) {
         case .at(let memory):
-            precondition(memory.count == frame.body.count)
+            guard memory.count == frame.body.count else { throw Misfit(place: memory.count, frame: frame.body.count) }
             memory.copyBytes(from: frame.body)
             left.outgoing.removeFirst()
             try worker.ring.landed()

@@ -7,9 +7,8 @@ import Wire
 /// coordinator's while it works.
 @Suite struct StrangerTests {
     @Test func strangersAreRefusedAndDisturbNobody() throws {
-        let goPath = "/tmp/lockstep-strangers-\(getpid())"
-        unlink(goPath)
-        defer { unlink(goPath) }
+        let folder = try TemporaryFolder()
+        let goPath = folder("go")
         let job = try ProbeJob(arguments: ["ring", "3", "3000", "6000", goPath])
         defer { job.stop() }
         let first = try #require(job.waitForLine { $0.hasPrefix("port ") })
@@ -26,7 +25,7 @@ import Wire
         close(creat(goPath, 0o600))
         // The ring is formed all the same, and who has said enough is sent away.
         for (index, stranger) in early.enumerated() where Stranger.allCases[index % Stranger.allCases.count].isRefusedAtOnce {
-            #expect(isClosed(stranger, within: 10), "\(Stranger.allCases[index % Stranger.allCases.count])")
+            #expect(isClosed(stranger, within: 120), "\(Stranger.allCases[index % Stranger.allCases.count])")
         }
 
         var refused = 0
@@ -35,7 +34,7 @@ import Wire
         while !job.hasEnded, refused < 3000 {
             for approach in Stranger.allCases where approach.isRefusedAtOnce {
                 guard let stranger = approach.connect(to: port, secret, purpose: .control) else { break }
-                if isClosed(stranger, within: 10) { refused += 1 } else { Issue.record("\(approach) was not refused") }
+                if isClosed(stranger, within: 120) { refused += 1 } else { Issue.record("\(approach) was not refused") }
                 close(stranger)
             }
             guard let resident = job.residentBytes else { break }
@@ -56,9 +55,8 @@ import Wire
 
     /// More silent connections to a rank's port than may wait there: the left neighbour must find its place all the same.
     @Test func aPortScanKeepsNobodyOut() throws {
-        let goPath = "/tmp/lockstep-scan-\(getpid())"
-        unlink(goPath)
-        defer { unlink(goPath) }
+        let folder = try TemporaryFolder()
+        let goPath = folder("go")
         let job = try ProbeJob(arguments: ["ring", "3", "10", "20", goPath])
         defer { job.stop() }
         let first = try #require(job.waitForLine { $0.hasPrefix("port ") })

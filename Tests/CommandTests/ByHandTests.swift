@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 /// Workers started by hand, as on several hosts: no launcher, rank 0 coordinates.
@@ -31,7 +32,8 @@ import Testing
     }
 
     @Test func aWrongSecretIsRefused() throws {
-        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 2)
+        // Time enough for both to start, however busy the machine is.
+        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 15)
         environments[1]["LOCKSTEP_SECRET"] = String(repeating: "ab", count: 32)
         let ended = try ByHandTests.run(environments)
         #expect(ended.map(\.status) == [1, 1])
@@ -42,7 +44,8 @@ import Testing
     }
 
     @Test func worldsOfDifferentSizesAreRefused() throws {
-        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 2)
+        // Time enough for both to start, however busy the machine is.
+        var environments = try ByHandTests.environments(2, port: freePort(), timeout: 15)
         environments[1]["WORLD_SIZE"] = "3"
         let ended = try ByHandTests.run(environments)
         #expect(ended.map(\.status) == [1, 1])
@@ -80,23 +83,24 @@ import Testing
 
     /// Under a launcher it is not this worker that failed: its status says so, and it is started again.
     @Test(arguments: [true, false]) func aCoordinatorThatGoesAway(isLauncher: Bool) throws {
-        let listener = try Listener(port: 0)
-        var environment = ByHandTests.environments(2, port: listener.port)[1]
+        let port = try ReservedPort()
+        try port.listen()
+        var environment = ByHandTests.environments(2, port: Int(port.number))[1]
         if isLauncher { environment["LOCKSTEP_COORDINATOR"] = "launcher" }
         let run = try startLockstep(ByHandTests.task, environment: environment)
-        listener.acceptAndClose()
+        try port.acceptAndClose()
         let ended = try run.ended()
         #expect(ended.status == (isLauncher ? 76 : 1) && ended.errorLines.count == 1, "\(ended)")
-        #expect(ended.errors.contains("127.0.0.1:\(listener.port)"), "\(ended.errors)")
+        #expect(ended.errors.contains("127.0.0.1:\(port.number)"), "\(ended.errors)")
     }
 
     @Test func aPortInUse() throws {
-        let port = try freePort()
-        let taken = try Listener(port: port)
-        let ended = try ByHandTests.run([ByHandTests.environments(2, port: port, timeout: 2)[0]])[0]
+        let port = try ReservedPort()
+        try port.listen()
+        let ended = try ByHandTests.run([ByHandTests.environments(2, port: Int(port.number), timeout: 2)[0]])[0]
         #expect(ended.status == 1 && ended.errorLines.count == 1)
-        #expect(ended.errors.contains("127.0.0.1:\(port)") && ended.errors.contains("MASTER_PORT"), "\(ended.errors)")
-        withExtendedLifetime(taken) {}
+        #expect(ended.errors.contains("127.0.0.1:\(port.number)") && ended.errors.contains("MASTER_PORT"), "\(ended.errors)")
+        withExtendedLifetime(port) {}
     }
 
     @Test(arguments: [
@@ -130,41 +134,8 @@ import Testing
     }
 }
 
-/// A listening socket on the loopback interface.
-final class Listener {
-    private let descriptor: Int32
-    private(set) var port = 0
-
-    /// Port 0 takes one that is free.
-    init(port: Int) throws {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        self.descriptor = descriptor
-        try #require(descriptor >= 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(port).bigEndian
-        address.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let code = withUnsafeMutablePointer(to: &address) { address in
-            address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-                bind(descriptor, address, length) == 0 ? getsockname(descriptor, address, &length) : -1
-            }
-        }
-        self.port = Int(in_port_t(bigEndian: address.sin_port))
-        try #require(code == 0 && listen(descriptor, 1) == 0)
-    }
-
-    deinit { close(descriptor) }
-
-    /// Waits for somebody to connect, and closes the connection; nobody else will be heard.
-    func acceptAndClose() {
-        close(accept(descriptor, nil, nil))
-        shutdown(descriptor, Int32(SHUT_RDWR))
-    }
-}
-
-/// A port that nobody had a moment ago.
-func freePort() throws -> Int { try Listener(port: 0).port }
+/// A port on which the processes that are told it can listen, and which nobody else has until the tests end.
+func freePort() throws -> Int { try Int(ReservedPort.untilTheEnd()) }
 
 enum Namespaces {
     /// Whether this process may make network namespaces: found out by making one.

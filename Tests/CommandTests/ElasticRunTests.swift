@@ -32,7 +32,7 @@ import Testing
         let pids = workers(run)
         for rank in ranks {
             usleep(.random(in: pause, using: &random))
-            if let pid = pids[rank] { kill(pid, SIGKILL) }
+            if let pid = pids[rank] { run.killChild(pid) }
         }
         let ended = try run.ended()
         #expect(ended.status == 0 && ended.digest == whole.digest, "\(ended)")

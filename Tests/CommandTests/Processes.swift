@@ -1,6 +1,9 @@
 import Glibc
 import Testing
 
+/// What is waited for comes in far less, however busy the machine is.
+let generousLimit = Duration.seconds(240)
+
 /// A program started by a test, with its outputs in files: nothing can block it, and nothing of it is lost.
 final class Started {
     let pid: Int32
@@ -55,7 +58,7 @@ final class Started {
 
     /// Waits for the end; the status as a shell has it, 128 + the signal for one that was killed.
     @discardableResult
-    func end(within limit: Duration = .seconds(60)) throws -> Int32 {
+    func end(within limit: Duration = generousLimit) throws -> Int32 {
         if let status { return status }
         var raw: Int32 = 0
         try #require(
@@ -68,6 +71,12 @@ final class Started {
     /// The processes that it has started and that are still its own.
     var children: [Int32] {
         contents(of: "/proc/\(pid)/task/\(pid)/children").split(separator: " ").compactMap { Int32($0) }
+    }
+
+    /// Kills one of them, and nobody else: the number of one that has ended may be another process's by now. Whether it was there.
+    @discardableResult
+    func killChild(_ child: Int32) -> Bool {
+        children.contains(child) && kill(child, SIGKILL) == 0
     }
 
     private static func emptyFile() throws -> String {
@@ -118,7 +127,7 @@ struct Ended {
 }
 
 extension Started {
-    func ended(within limit: Duration = .seconds(60)) throws -> Ended {
+    func ended(within limit: Duration = generousLimit) throws -> Ended {
         let status = try end(within: limit)
         return Ended(status: status, output: output, errors: errors)
     }
@@ -144,7 +153,7 @@ func built(_ name: String) throws -> String {
 }
 
 /// Looks every few milliseconds until the condition holds; false if it still does not after `limit`.
-func wait(for limit: Duration = .seconds(30), until condition: () throws -> Bool) rethrows -> Bool {
+func wait(for limit: Duration = generousLimit, until condition: () throws -> Bool) rethrows -> Bool {
     let deadline = ContinuousClock.now + limit
     while try !condition() {
         if ContinuousClock.now > deadline { return false }

@@ -46,6 +46,6 @@ struct CIFAR10Tests {
         directory.write("test_batch.bin", Self.records(1))
         directory.write("data_batch_1.bin", Self.records(2) { 9 + $0 })
         #expect(fault() == .labelOutOfRange(path: first, index: 1, label: 10, classes: 10))
-        #expect("\(fault()!)" == "\(first): label 1 is 10, but the classes are 0 to 9")
+        #expect(fault()?.description == "\(first): label 1 is 10, but the classes are 0 to 9")
     }
 }

@@ -86,14 +86,14 @@ struct MNISTTests {
     @Test(arguments: [0, 1, 3, 4, 7, 15, 16, 17, 87]) func truncated(count: Int) {
         writeAll()
         directory.write("train-images-idx3-ubyte", Array(Self.images(12)[..<count]))
-        guard case .truncated(imagesPath, let expected, count) = fault() else { Issue.record("\(fault()!)"); return }
+        guard case .truncated(imagesPath, let expected, count) = fault() else { Issue.record("\(String(describing: fault()))"); return }
         #expect(expected == (count < 16 ? 16 : 88))
     }
 
     @Test(arguments: [1, 17, 87]) func truncatedInsideGzip(count: Int) {
         writeAll()
         directory.write("train-images-idx3-ubyte", gzip(Array(Self.images(12)[..<count])))
-        guard case .truncated(imagesPath, _, count) = fault() else { Issue.record("\(fault()!)"); return }
+        guard case .truncated(imagesPath, _, count) = fault() else { Issue.record("\(String(describing: fault()))"); return }
     }
 
     @Test func everyTruncationOfAGzipFile() {
@@ -154,7 +154,7 @@ struct MNISTTests {
         // 2^56 bytes: an attempt to allocate them would end the process.
         let promise: [UInt32] = [.max, 4096, 4096]
         directory.write("train-images-idx3-ubyte", Self.images(12, announcing: promise))
-        guard case .truncated(imagesPath, _, 88) = fault() else { Issue.record("\(fault()!)"); return }
+        guard case .truncated(imagesPath, _, 88) = fault() else { Issue.record("\(String(describing: fault()))"); return }
         directory.write("train-images-idx3-ubyte", gzip(Self.images(12, announcing: promise)))
         #expect(fault() == .unreasonableDimensions(path: imagesPath, dimensions: promise.map(Int.init)))
     }
@@ -169,7 +169,7 @@ struct MNISTTests {
     @Test func imagesOfDifferentSizes() {
         writeAll()
         directory.write("t10k-images-idx3-ubyte", Self.images(5, announcing: [5, 3, 2]))
-        guard case .inconsistentImages(imagesPath, 2, 3, _, 3, 2) = fault() else { Issue.record("\(fault()!)"); return }
+        guard case .inconsistentImages(imagesPath, 2, 3, _, 3, 2) = fault() else { Issue.record("\(String(describing: fault()))"); return }
     }
 
     @Test func aLabelOutOfRange() {

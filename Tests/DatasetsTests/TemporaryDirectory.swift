@@ -1,4 +1,5 @@
 import Glibc
+import Testing
 
 /// A directory of its own for one test, which is removed with the last reference.
 final class TemporaryDirectory {
@@ -6,7 +7,8 @@ final class TemporaryDirectory {
 
     init() {
         var template = Array("/tmp/lockstep-datasets-XXXXXX".utf8CString)
-        path = String(cString: mkdtemp(&template)!)
+        if mkdtemp(&template) == nil { Issue.record("no temporary directory: \(String(cString: strerror(errno)))") }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     deinit {
@@ -21,7 +23,9 @@ final class TemporaryDirectory {
     func write(_ name: String, _ bytes: [UInt8]) -> String {
         let file = "\(path)/\(name)"
         let descriptor = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-        precondition(bytes.isEmpty || Glibc.write(descriptor, bytes, bytes.count) == bytes.count)
+        if !bytes.isEmpty, Glibc.write(descriptor, bytes, bytes.count) != bytes.count {
+            Issue.record("cannot write \(file): \(String(cString: strerror(errno)))")
+        }
         close(descriptor)
         names.append(name)
         return file

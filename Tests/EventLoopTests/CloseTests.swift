@@ -70,13 +70,20 @@ import Testing
         }
         func next() {
             guard closed < total else { return loop.stop() }
-            _ = try! Connector(loop: loop, host: "127.0.0.1", port: listener.address.port) { result in
-                guard let stream = try? result.get() else { return }
-                stream.close {
-                    closed += 1
-                    next()
-                }
+            func failed(_ error: any Error) {
+                Issue.record("\(error) after \(closed) connections")
+                loop.stop()
             }
+            do {
+                try Connector(loop: loop, host: "127.0.0.1", port: listener.address.port) { result in
+                    do {
+                        try result.get().close {
+                            closed += 1
+                            next()
+                        }
+                    } catch { failed(error) }
+                }
+            } catch { failed(error) }
         }
         next()
         loop.run()

@@ -74,9 +74,10 @@ private func follow(_ script: [Step], _ characters: [Character], interrupts: Int
         now += .milliseconds(1)
         switch step {
         case .exit(let rank):
-            endings[rank] = ending(rank)
-            if !endings[rank]!.isSuccess, firstFailure == nil, endings[rank]!.status != 130 { firstFailure = rank }
-            take(supervision.receive(.exited(rank: rank, endings[rank]!), at: now))
+            guard let ending = ending(rank) else { break }
+            endings[rank] = ending
+            if !ending.isSuccess, firstFailure == nil, ending.status != 130 { firstFailure = rank }
+            take(supervision.receive(.exited(rank: rank, ending), at: now))
         case .outputEnd(let rank):
             outputIsOpen[rank] = false
             take(supervision.receive(.outputEnded(rank: rank), at: now))

@@ -2,6 +2,7 @@ import EventLoop
 import Glibc
 import Launching
 import Synchronization
+import TestSupport
 import Testing
 
 @Test func linesStayWholeWhenAllWorkersWriteAtOnce() throws {
@@ -29,14 +30,8 @@ import Testing
 }
 
 @Test func eachRankHasALogOfItsOwn() throws {
-    var path = Array("/tmp/lockstep-logs-XXXXXX".utf8CString)
-    try #require(mkdtemp(&path) != nil)
-    let directory = String(decoding: path.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    let logs = directory + "/a/b"
-    defer {
-        for rank in 0..<2 { unlink("\(logs)/rank-\(rank).log") }
-        for each in [logs, directory + "/a", directory] { rmdir(each) }
-    }
+    let folder = try TemporaryFolder()
+    let logs = folder("a/b")
     // Rank 1 fails, and thereby ends rank 0, only once rank 0's line has arrived.
     let script = "echo out $RANK; [ $RANK = 0 ] && exit 0; while [ ! -s \(logs)/rank-0.log ]; do sleep 0.01; done; echo err >&2; exit 5"
     let launched = try launch(script, workers: 2) { $0.logDirectory = logs }
@@ -60,12 +55,11 @@ import Testing
 }
 
 @Test func aReaderThatHasGoneDoesNotEndTheRun() throws {
-    var ends: [Int32] = [0, 0]
-    try #require(pipe(&ends) == 0)
-    close(ends[0])
-    defer { close(ends[1]) }
+    let ends = try makePipe()
+    close(ends.reading)
+    defer { close(ends.writing) }
     let launched = try launch("i=0; while [ $i -lt 1000 ]; do echo $i; i=$((i+1)); done; echo done >&2", workers: 2) {
-        $0.outputDescriptor = ends[1]
+        $0.outputDescriptor = ends.writing
     }
     #expect(launched.outcome.status == 0)
     let complaints = launched.errors.lines.filter { $0.hasPrefix("lockstep: ") }
@@ -75,12 +69,10 @@ import Testing
 
 @Test func aReaderThatPausesMakesTheWorkersWaitAndNotTheLauncher() throws {
     // 16 MB, four times what the launcher holds for a reader, and nobody reads until its loop has ticked a while.
-    var ends: [Int32] = [0, 0]
-    try #require(pipe(&ends) == 0)
-    let reading = ends[0]
+    let (reading, writing) = try makePipe()
     let total = 16 << 20
     let readerLoop = try Loop()
-    let read = Mutex(0)
+    let read = Mutex((count: 0, isOver: false))
     try readerLoop.startThread(name: "slow reader")
     let errors = try Capture()
     var ticks = 0
@@ -88,25 +80,35 @@ import Testing
     let launched = try launch(
         "echo begun >&2; head -c \(total) /dev/zero | tr '\\0' x | fold -w 1000; echo written >&2", workers: 1
     ) {
-        $0.outputDescriptor = ends[1]
+        $0.outputDescriptor = writing
         $0.errorDescriptor = errors.descriptor
         $0.beforeStart = { loop in
             timer = try Timer(loop: loop) {
+                // The worker's own report comes through, while its output is stuck.
+                guard ticks > 0 || errors.text == "[0] begun\n" else { return }
                 ticks += 1
                 guard ticks == 20 else { return }
-                // The worker's own report comes through at once, while its output is stuck.
                 #expect(errors.text == "[0] begun\n")
                 readerLoop.enqueue {
-                    let reader = try! PipeReader(loop: readerLoop, descriptor: reading, name: "output")
-                    reader.received = { chunk in read.withLock { $0 += chunk.count { $0 == UInt8(ascii: "x") } } }
-                    reader.startReading()
+                    do {
+                        let reader = try PipeReader(loop: readerLoop, descriptor: reading, name: "output")
+                        reader.received = { chunk in read.withLock { $0.count += chunk.count { $0 == UInt8(ascii: "x") } } }
+                        reader.ended = { _ in read.withLock { $0.isOver = true } }
+                        reader.startReading()
+                    } catch {
+                        Issue.record("\(error)")
+                        close(reading)
+                    }
                 }
             }
             timer?.start(every: .milliseconds(20))
         }
     }
-    close(ends[1])
+    close(writing)
+    // What the launcher has written need not have been read yet.
+    let deadline = ContinuousClock.now + generousLimit
+    while !read.withLock({ $0.isOver }), ContinuousClock.now < deadline { usleep(1000) }
     readerLoop.stopAndJoin()
     #expect(launched.outcome.status == 0 && ticks >= 20 && errors.text == "[0] begun\n[0] written\n")
-    #expect(read.withLock { $0 } == total)
+    #expect(read.withLock { $0.count } == total)
 }

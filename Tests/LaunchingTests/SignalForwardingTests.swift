@@ -11,7 +11,7 @@ private let politeScript = #"""
     """#
 
 private func pids(_ launcher: RemoteLauncher) -> [Int32] {
-    launcher.lines.compactMap { $0.contains("pid ") ? Int32($0.split(separator: " ").last!) : nil }
+    launcher.lines.compactMap { $0.contains("pid ") ? $0.split(separator: " ").last.flatMap { Int32($0) } : nil }
 }
 
 /// Starts three workers and sends the signals, each when all have said what they have to say about the one before.
@@ -24,7 +24,7 @@ private func signal(_ signals: [Signal], script: String = politeScript) throws -
             sent += 1
         }
     }
-    #expect(pids(launcher).count == 3 && allGone(pids(launcher), within: .seconds(2)))
+    #expect(pids(launcher).count == 3 && allGone(pids(launcher)))
     return launcher
 }
 
@@ -67,12 +67,17 @@ func aRequestToTerminateIsPassedOn(request: Signal) throws {
         for pid in pids(launcher) { stop(pid) }
         child.signal(.terminate)
     }
-    #expect(allGone(pids(launcher), within: .seconds(2)))
+    #expect(allGone(pids(launcher)))
     #expect(launcher.ending == .exited(status: 137))
 }
 
 @Test(arguments: [false, true])
 func whenTheLauncherIsKilledEveryWorkerIsGoneWithinTwoSeconds(stopped: Bool) throws {
+    try expectOnce(within: .seconds(2), attempts: 5) { try timeToEndWithTheLauncher(stopped: stopped) }
+}
+
+/// How long it takes until everything that a launcher has started is gone after it is killed.
+private func timeToEndWithTheLauncher(stopped: Bool) throws -> Duration {
     // Workers that ignore every request, with children of their own; some are stopped besides. Should all else fail, they end
     // by themselves after half a minute.
     let script = #"""
@@ -91,13 +96,14 @@ func whenTheLauncherIsKilledEveryWorkerIsGoneWithinTwoSeconds(stopped: Bool) thr
     }
     #expect(launcher.ending == .killed(by: .kill))
     #expect(guardians.count == 1)
-    #expect(pids(launcher).count == 6 && allGone(pids(launcher) + guardians, within: .seconds(2) - (ContinuousClock.now - killed)))
+    #expect(pids(launcher).count == 6 && allGone(pids(launcher) + guardians, within: .seconds(20) - (ContinuousClock.now - killed)))
+    return ContinuousClock.now - killed
 }
 
 /// Stops a process, and waits until it has stopped: until then another signal could overtake this one.
 private func stop(_ pid: Int32) {
     kill(pid, SIGSTOP)
-    let deadline = ContinuousClock.now + .seconds(5)
+    let deadline = ContinuousClock.now + generousLimit
     while !read("/proc/\(pid)/stat").contains(") T"), ContinuousClock.now < deadline { usleep(1000) }
 }
 
@@ -116,8 +122,14 @@ private func read(_ path: String) -> String {
 
 @Test func noProcessIsLeftAfterAnOrderlyEnd() throws {
     let launcher = RemoteLauncher()
+    let folder = try TemporaryFolder()
     var started: [Int32] = []
-    try launcher.run(workers: 2, script: "echo pid $$; sleep 0.1") { _, child in started = children(of: child.pid) }
+    let script = "echo pid $$; while [ ! -e \(folder("seen")) ]; do sleep 0.02; done"
+    try launcher.run(workers: 2, script: script) { _, child in
+        guard launcher.lines.count == 2 else { return }
+        started = children(of: child.pid)
+        touch(folder("seen"))
+    }
     #expect(started.count == 3 && launcher.ending == .exited(status: 0))
     #expect(allGone(started, within: .zero))
 }
@@ -126,7 +138,8 @@ private func read(_ path: String) -> String {
     let loop = try Loop()
     defer { loop.close() }
     // A megabyte: the launcher takes it all, so that the worker can end, but nobody takes it from the launcher.
-    let script = "head -c 1000000 /dev/zero | tr '\\0' x | fold -w 100"
+    let folder = try TemporaryFolder()
+    let script = "while [ ! -e \(folder("seen")) ]; do sleep 0.02; done; head -c 1000000 /dev/zero | tr '\\0' x | fold -w 100"
     var specification = ChildProcess.Specification(
         program: try probePath(), arguments: ["launch", "1", "1000", "/bin/sh", "-c", script])
     specification.output = .pipe
@@ -139,7 +152,10 @@ private func read(_ path: String) -> String {
     var next = ContinuousClock.now
     let poll = try Timer(loop: loop) {
         let count = children(of: child.pid).count
-        hasStarted = hasStarted || count == 2
+        if !hasStarted, count == 2 {
+            hasStarted = true
+            touch(folder("seen"))
+        }
         // Only the guardian is left. The first signal may come before the launcher has seen that; there is time for the next.
         guard hasStarted && count == 1, ContinuousClock.now > next else { return }
         next = .now + .milliseconds(500)
@@ -147,7 +163,7 @@ private func read(_ path: String) -> String {
     }
     poll.start(every: .milliseconds(5))
     let watchdog = try Timer(loop: loop) { loop.stop() }
-    watchdog.start(after: .seconds(20))
+    watchdog.start(after: generousLimit)
     loop.run()
     #expect(ending == .exited(status: 0))
     if ending == nil { child.signal(.kill) }

@@ -34,6 +34,22 @@ final class Capture {
     var lines: [String] { text.split(separator: "\n", omittingEmptySubsequences: true).map(String.init) }
 }
 
+/// What is waited for comes in far less, however busy the machine is.
+let generousLimit = Duration.seconds(120)
+
+/// A pipe that the processes which other tests start meanwhile do not inherit.
+func makePipe() throws -> (reading: Int32, writing: Int32) {
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    return (ends[0], ends[1])
+}
+
+/// Makes an empty file: what scripts wait for.
+func touch(_ path: String) {
+    close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600))
+}
+
 /// What a launch came to.
 struct Launched {
     let outcome: Launcher.Outcome
@@ -62,18 +78,20 @@ final class RemoteLauncher {
     private(set) var ending: ChildProcess.Ending?
     private(set) var pid: Int32 = 0
 
-    /// Runs `Probe launch` to its end, or for at most 20 s. `onLine` sees each line of output and may signal.
+    /// Runs `Probe launch` to its end; kills it if that does not come. `onLine` sees each line of output and may signal.
     func run(
         workers: Int, grace: Duration = .seconds(60), script: String,
         onLine: (_ line: String, _ launcher: ChildProcess) -> Void
     ) throws {
         let loop = try Loop()
         defer { loop.close() }
+        weak var launcher: ChildProcess?
         let watchdog = try Timer(loop: loop) {
             Issue.record("the launcher did not end")
+            launcher?.signal(.kill)
             loop.stop()
         }
-        watchdog.start(after: .seconds(20))
+        watchdog.start(after: generousLimit)
         var specification = ChildProcess.Specification(
             program: try probePath(),
             arguments: ["launch", "\(workers)", "\(grace.millisecondsRoundedUp)", "/bin/sh", "-c", script])
@@ -89,22 +107,25 @@ final class RemoteLauncher {
                 self.ending = ending
                 closed()
             }
+            launcher = child
             pid = child.pid
+            let (output, errors) = (try #require(child.output), try #require(child.errors))
             var splitter = LineSplitter()
             var errorSplitter = LineSplitter()
-            child.output!.received = { [self] chunk in
-                splitter.append(chunk) { line in
-                    lines.append(String(decoding: line, as: UTF8.self))
-                    onLine(lines.last!, child)
+            output.received = { [self] chunk in
+                splitter.append(chunk) { bytes in
+                    let line = String(decoding: bytes, as: UTF8.self)
+                    lines.append(line)
+                    onLine(line, child)
                 }
             }
-            child.errors!.received = { [self] chunk in
+            errors.received = { [self] chunk in
                 errorSplitter.append(chunk) { errorLines.append(String(decoding: $0, as: UTF8.self)) }
             }
-            child.output!.ended = { _ in closed() }
-            child.errors!.ended = { _ in closed() }
-            child.output!.startReading()
-            child.errors!.startReading()
+            output.ended = { _ in closed() }
+            errors.ended = { _ in closed() }
+            output.startReading()
+            errors.startReading()
             loop.run()
             loop.close()
         }
@@ -123,7 +144,7 @@ func isAlive(_ pid: Int32) -> Bool {
 }
 
 /// Waits until none of the processes is alive; false if some still are after `limit`.
-func allGone(_ pids: [Int32], within limit: Duration) -> Bool {
+func allGone(_ pids: [Int32], within limit: Duration = generousLimit) -> Bool {
     let deadline = ContinuousClock.now + limit
     while pids.contains(where: isAlive) {
         if ContinuousClock.now > deadline { return false }

@@ -20,8 +20,9 @@ import Testing
             ledger.claim(rank: UInt32(member), section: section, count: count, at: .seconds(at))
         }
         for member in secondsAPiece.indices { begins.append(claim(member, start, &ledger).map { (start, $0) }) }
-        while let member = begins.indices.filter({ begins[$0] != nil }).min(by: { begins[$0]!.at < begins[$1]!.at }) {
-            let (at, piece) = begins[member]!
+        while let (member, (at, piece)) = begins.enumerated().compactMap({ index, next in next.map { (index, $0) } })
+            .min(by: { $0.1.at < $1.1.at })
+        {
             result.pieces[member].append(piece)
             let end = at + secondsAPiece[member]
             result.end = max(result.end, end)

@@ -131,7 +131,7 @@ import Testing
     }
 
     /// With one micro-batch a step, running statistics are PyTorch's too.
-    @Test func resNet() {
+    @Test func resNet() throws {
         let model = ResNet(ResNet.Configuration(channels: 3, classes: 4, blocks: 1, width: 4))
         let arena = ParameterArena(model, seed: 0)
         func loss(_ tape: Tape, _ step: Int) -> Loss {
@@ -140,8 +140,9 @@ import Testing
         }
         let (losses, _) = train(arena, SGD(momentum: 0.9), learningRate: 0.01, clip: nil, loss)
         expect(losses, Golden.resNetLosses, within: 1e-3)
-        let statistics = ["stemNorm.runningMean", "stemNorm.runningVariance"].flatMap { name in
-            (0..<4).map { Double(arena[name]!.values[$0]) }
+        let statistics = try ["stemNorm.runningMean", "stemNorm.runningVariance"].flatMap { name in
+            let parameter = try #require(arena[name])
+            return (0..<4).map { Double(parameter.values[$0]) }
         }
         for (got, expected) in zip(statistics, Golden.resNetStatistics) { #expect(abs(got - expected) < 1e-4) }
         let tape = Tape(parameters: arena)

@@ -34,6 +34,7 @@ struct Ping {
         client.run()
         client.close()
         server.stopAndJoin()
+        if player.allocations > 0 { allocation_trace_print(2) }
         print("us \(player.microsecondsPerRound) allocations \(player.allocations) before \(player.countBefore)")
     }
 }
@@ -79,7 +80,7 @@ private final class Player: StreamReceiver {
         round += 1
         if rounds > 0 {
             if round == rounds / 10 {
-                countBefore = allocation_count()
+                countBefore = allocation_count_traced()
                 start = ContinuousClock.now
             } else if round == rounds {
                 allocations = allocation_count() - countBefore

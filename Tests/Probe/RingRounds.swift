@@ -5,8 +5,8 @@ import Glibc
 import Membership
 import Wire
 
-/// A ring whose ranks are threads of this process. Prints the number of heap allocations, in the whole process, during all rounds
-/// but the first tenth. A round is an all-reduce of float32, one of carriers while it is under way, and a barrier.
+/// A ring whose ranks are threads of this process. Prints the number of heap allocations, on the threads of the ranks, during all
+/// rounds but the first tenth, and if there were any, where the first came from. A round is an all-reduce of float32, one of carriers while it is under way, and a barrier.
 ///
 /// With GO, a path, the last rank joins only when a file is there, and the process tells first the coordinator's port and the secret,
 /// then each stranger that was refused.
@@ -41,6 +41,8 @@ struct RingRounds {
             "LOCKSTEP_SECRET": secret.hexadecimal, "LOCKSTEP_COORDINATOR": "launcher",
         ]
         try loop.startThread(name: "coordinator")
+        // A launcher's, if there is one: not a worker's.
+        _ = loop.enqueue { allocation_count_without_this_thread() }
         let threads = try (0..<workers).map { rank in
             let environment = try WorkerEnvironment { name in name == "RANK" ? "\(rank)" : values[name] }
             if rank == workers - 1, let goPath {
@@ -97,7 +99,9 @@ private final class RankPlayer {
             }
             var before: UInt = 0
             for round in 0..<rounds {
-                if round == rounds / 10 { before = allocation_count() }
+                if round == rounds / 10 {
+                    before = environment.rank == 0 ? allocation_count_traced() : allocation_count()
+                }
                 let first = try ring.startAllReduce(values)
                 let second = try ring.startAllReduce(carriers: UnsafeBufferPointer(carriers), into: sums.baseAddress!)
                 try ring.wait(for: first)
@@ -107,7 +111,10 @@ private final class RankPlayer {
             // Rank 0 counts before any rank goes on to what allocates again.
             let allocations = allocation_count() - before
             try ring.barrier()
-            if environment.rank == 0 { print("allocations \(allocations) before \(before)") }
+            if environment.rank == 0 {
+                tell("allocations \(allocations) before \(before)")
+                if allocations > 0 { allocation_trace_print(1) }
+            }
             precondition(sums.allSatisfy { $0 == Float(environment.worldSize) })
             ring.close()
         } catch {

@@ -125,7 +125,9 @@ final class SimulatedRing: RingLink {
         switch try ring.landing(for: header) {
         case .pause: paused = (header, body)
         case .at(let memory):
-            precondition(memory.count == body.count)
+            guard memory.count == body.count else {
+                throw Simulation.Failure(description: "\(body.count) bytes land in a place for \(memory.count)")
+            }
             memory.copyBytes(from: body)
             try ring.landed()
         }

@@ -9,7 +9,8 @@ struct MetricsFileTests {
 
         init(_ contents: String? = nil) {
             var template = Array("/tmp/lockstep-telemetry-XXXXXX".utf8CString)
-            directory = String(cString: mkdtemp(&template)!)
+            if mkdtemp(&template) == nil { Issue.record("no temporary directory: \(String(cString: strerror(errno)))") }
+            directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
             if let contents { self.contents = contents }
         }
 
@@ -23,11 +24,14 @@ struct MetricsFileTests {
                 let descriptor = open(path, O_RDONLY)
                 defer { close(descriptor) }
                 var bytes = [UInt8](repeating: 0, count: 1 << 22)
-                return String(decoding: bytes[..<read(descriptor, &bytes, bytes.count)], as: UTF8.self)
+                let count = read(descriptor, &bytes, bytes.count)
+                return String(decoding: bytes.prefix(max(0, count)), as: UTF8.self)
             }
             set {
                 let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-                precondition(newValue.isEmpty || write(descriptor, newValue, newValue.utf8.count) == newValue.utf8.count)
+                if !newValue.isEmpty, write(descriptor, newValue, newValue.utf8.count) != newValue.utf8.count {
+                    Issue.record("cannot write \(path): \(String(cString: strerror(errno)))")
+                }
                 close(descriptor)
             }
         }

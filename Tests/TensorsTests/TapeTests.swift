@@ -103,9 +103,9 @@ import Testing
 
     @Test func valuesOutliveTheTape() {
         var tape: Tape? = Tape()
-        let kept = tape!.input([1, 2, 3], [3]) * 2
+        let kept = tape.map { $0.input([1, 2, 3], [3]) * 2 }
         tape = nil
-        #expect(kept.array == [2, 4, 6])
+        #expect(kept?.array == [2, 4, 6])
     }
 
     @Test func memoryIsAligned() {

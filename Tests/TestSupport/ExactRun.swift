@@ -19,6 +19,11 @@ package final class ExactRun {
         case copying
     }
 
+    /// Something that cannot be if the ring is right.
+    package struct Disagreement: Error, CustomStringConvertible {
+        package let description: String
+    }
+
     package let ring: Ring
     package private(set) var steps = 0
     package private(set) var state: [Int64]
@@ -61,7 +66,9 @@ package final class ExactRun {
         if isReformAgreed, ring.progressAtFormation < ring.progress { try ring.reform() }
         isReformAgreed = false
         let outcome = try ring.section(isOpen: true) { try body() }
-        precondition(Int(outcome.values[0]) == steps, "section of step \(outcome.values[0]) ended at \(steps)")
+        guard outcome.values.first == Double(steps) else {
+            throw Disagreement(description: "a section with the values \(outcome.values) ended at step \(steps)")
+        }
         take(outcome.values)
         try at(.afterSection)
     }
@@ -76,7 +83,9 @@ package final class ExactRun {
         try at(.underWay)
         var control = [Double(ring.wishes.contains(.reform) ? 1 : 0), 1, ring.stopOrder == nil && !wantsStop() ? 0 : 1]
         try control.withUnsafeMutableBufferPointer { try ring.allReduce($0) }
-        precondition(Int(control[1]) == ring.worldSize)
+        guard control[1] == Double(ring.worldSize) else {
+            throw Disagreement(description: "\(control[1]) of \(ring.worldSize) members are counted")
+        }
         try at(.afterControl)
         try ring.wait(for: ticket)
         try at(.beforeCommit)

@@ -16,18 +16,21 @@ package func inThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) 
             self.body = body
         }
     }
-    let threads = (0..<count).map { number in
+    let threads = (0..<count).compactMap { number -> pthread_t? in
         var thread = pthread_t()
-        let job = Unmanaged.passRetained(Job(number, body)).toOpaque()
+        let job = Unmanaged.passRetained(Job(number, body))
         let code = pthread_create(
             &thread, nil,
             { argument in
-                let job = Unmanaged<Job>.fromOpaque(argument!).takeRetainedValue()
+                guard let argument else { return nil }
+                let job = Unmanaged<Job>.fromOpaque(argument).takeRetainedValue()
                 job.body(job.number)
                 return nil
-            }, job)
-        precondition(code == 0)
-        return thread
+            }, job.toOpaque())
+        if code == 0 { return thread }
+        job.release()
+        Issue.record("thread \(number) of \(count) cannot be started: \(SystemCode(errno: code))")
+        return nil
     }
     for thread in threads { pthread_join(thread, nil) }
 }
@@ -40,12 +43,14 @@ package final class LocalCoordinator: Sendable {
     package let worldSize: Int
 
     package init(
-        worldSize: Int, joinTimeLimit: Duration = .seconds(30),
+        worldSize: Int, joinTimeLimit: Duration = .seconds(120),
         configure: (inout Coordinator.Configuration) -> Void = { _ in },
         happened: @escaping @Sendable (Coordinator.Event) -> Void = { _ in }
     ) throws {
         var configuration = Coordinator.Configuration(worldSize: worldSize)
         configuration.joinTimeLimit = joinTimeLimit
+        // Nobody is taken for frozen because the machine is busy.
+        configuration.peerTimeout = .seconds(60)
         configure(&configuration)
         self.worldSize = worldSize
         secret = try .random()

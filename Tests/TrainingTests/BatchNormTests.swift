@@ -30,8 +30,7 @@ import Training
 
     private func statistics(_ trainer: Trainer<Numbers>) -> [Float] {
         ["norm.runningMean", "norm.runningVariance"].flatMap { name in
-            let parameter = trainer.arena[name]!
-            return (0..<parameter.count).map { parameter.values[$0] }
+            trainer.arena[name].map { parameter in (0..<parameter.count).map { parameter.values[$0] } } ?? []
         }
     }
 

@@ -161,14 +161,18 @@ import Training
             // The fourth thread is the one that is started for the dead rank.
             let own = number == 3 ? rank : number
             do {
-                if number == 3 { while !isMissed.withLock({ $0 }) { usleep(1000) } }
+                let deadline = ContinuousClock.now + .seconds(120)
+                while number == 3, !isMissed.withLock({ $0 }) {
+                    try #require(ContinuousClock.now < deadline, "rank \(rank) has not died")
+                    usleep(1000)
+                }
                 let ring = try Ring(try coordinator.environment(rank: own))
                 #expect(ring.isNewcomer == (number == 3))
                 let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: shards, hidden: hidden) { trainer in
                     if number == 3 { stepsOfReturned.withLock { $0 += 1 } }
                     if trainer.worldSize == 2 { isMissed.withLock { $0 = true } }
-                    // Time for the newcomer to come.
-                    if stepsOfReturned.withLock({ $0 }) == 0 { usleep(5000) }
+                    // Time for the newcomer to come: on a busy machine there is more of it towards the end.
+                    if stepsOfReturned.withLock({ $0 }) == 0 { usleep(trainer.committedSteps < steps / 2 ? 5000 : 200_000) }
                     #expect(trainer.worldSize == 3 || stepsOfReturned.withLock { $0 } == 0)
                 }
                 #expect(curve.digest == expected.digest)
@@ -273,7 +277,7 @@ import Training
         let expected = try ElasticTests.train(alone(), steps: steps, hidden: ElasticTests.wide)
         let faults = FaultInjector()
         // The first move of all, whenever it is.
-        if dies { for step in 1...steps { faults.failAt(rank: 1, step: step, death!) } }
+        if let death, dies { for step in 1...steps { faults.failAt(rank: 1, step: step, death) } }
         let coordinator = try LocalCoordinator(worldSize: sizes.from)
         defer { coordinator.stop() }
         let gone = Mutex(0)
@@ -283,8 +287,8 @@ import Training
                 let ring = try Ring(try coordinator.environment(rank: rank))
                 let curve = try ElasticTests.train(ring, faults: faults, steps: steps, shards: true, hidden: ElasticTests.wide) { trainer in
                     if rank == 0, trainer.committedSteps == 3 { coordinator.scale(to: sizes.to) }
-                    // Time for it to be heard.
-                    if trainer.worldSize == sizes.from { usleep(2000) }
+                    // Time for it to be heard: on a busy machine there is more of it towards the end.
+                    if trainer.worldSize == sizes.from { usleep(trainer.committedSteps < steps / 2 ? 2000 : 200_000) }
                     #expect(trainer.takeSetback() == nil)
                 }
                 #expect(curve.digest == expected.digest && curve.losses == expected.losses)

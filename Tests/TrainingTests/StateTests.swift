@@ -71,7 +71,7 @@ import Training
             for _ in 0..<5 { _ = try trainer.step() }
             if ring.rank == culprit {
                 if inWeights {
-                    let weight = trainer.arena["second.weight"]!
+                    let weight = try #require(trainer.arena["second.weight"])
                     // The lowest bit could be rounded away by the next update.
                     weight.values[3] = Float(bitPattern: weight.values[3].bitPattern ^ 1 << 12)
                 } else {
@@ -101,7 +101,7 @@ import Training
             for _ in 0..<3 { _ = try trainer.step() }
             try trainer.save(to: directory, recipe: [:])
             _ = try trainer.step()
-            if ring.rank == 1 { trainer.arena["first.bias"]!.values[0] += 1 }
+            if ring.rank == 1 { trainer.arena["first.bias"]?.values[0] += 1 }
             do {
                 try trainer.save(to: directory, recipe: [:])
                 Issue.record("saved")
