@@ -34,7 +34,7 @@ package struct ConnectPlan {
     private var pause = ConnectPlan.firstPause
     private let isRepeating: Bool
     /// Attempts made.
-    private(set) var attempts = 0
+    package private(set) var attempts = 0
 
     /// Between two addresses (RFC 8305, section 5).
     package static let stagger = Duration.milliseconds(250)

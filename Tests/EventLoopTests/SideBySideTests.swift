@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import TestSupport
 import Testing
 
 /// A port on the loopback interface that swallows packets: its listener accepts nobody, and has no room for anybody more to wait.
@@ -39,38 +40,38 @@ private final class SwallowingPort {
 @Suite struct SideBySideTests {
     @Test func anAddressThatSwallowsPacketsDoesNotStarveTheNext() throws {
         let swallowing = try SwallowingPort()
-        var connected: String?
-        let start = ContinuousClock.now
-        try withLoop { loop in
-            let listener = try TCPListener(loop: loop, host: "127.0.0.1", port: 0) { _ in }
-            try Connector(
-                loop: loop, host: "two.addresses", port: listener.address.port, within: .seconds(15),
-                resolve: { _, _, found in found(.success([swallowing.address, listener.address])) }
-            ) { result in
-                connected = try? result.get().peerAddress
-                #expect(connected == listener.address.description, "\(result)")
-                loop.stop()
+        try expectOnce(within: .seconds(2)) {
+            var connected: String?
+            let start = ContinuousClock.now
+            try withLoop { loop in
+                let listener = try TCPListener(loop: loop, host: "127.0.0.1", port: 0) { _ in }
+                try Connector(
+                    loop: loop, host: "two.addresses", port: listener.address.port, within: generousLimit,
+                    resolve: { _, _, found in found(.success([swallowing.address, listener.address])) }
+                ) { result in
+                    connected = try? result.get().peerAddress
+                    #expect(connected == listener.address.description, "\(result)")
+                    loop.stop()
+                }
             }
+            #expect(connected != nil)
+            return ContinuousClock.now - start
         }
-        #expect(connected != nil)
-        #expect(ContinuousClock.now - start < .seconds(10))
     }
 
     /// The second address refuses at first: it is tried again although the first has not been heard of.
     @Test func theNextIsTriedAgainBesideIt() throws {
         let swallowing = try SwallowingPort()
+        let port = try ReservedPort()
         var connected: String?
         try withLoop { loop in
-            var listener: TCPListener?
             var rounds = 0
-            // An address of this host's that nobody else has: the port is this test's from the moment in which it is bound.
-            let host = "127.77.\(getpid() % 250).\(getpid() / 250 % 250 + 1)"
-            let later = try #require(SocketAddress(host: host, port: 4711))
+            let later = try #require(SocketAddress(host: "127.0.0.1", port: port.number))
             try Connector(
-                loop: loop, host: "two.addresses", port: 4711, within: .seconds(15),
+                loop: loop, host: "two.addresses", port: port.number, within: generousLimit,
                 resolve: { _, _, found in
                     rounds += 1
-                    if rounds == 2 { listener = try? TCPListener(loop: loop, host: host, port: 4711) { _ in } }
+                    if rounds == 2 { do { try port.listen() } catch { Issue.record("\(error)") } }
                     found(.success([swallowing.address, later]))
                 }
             ) { result in
@@ -78,7 +79,6 @@ private final class SwallowingPort {
                 #expect(connected == later.description, "\(result)")
                 loop.stop()
             }
-            withExtendedLifetime(listener) {}
         }
         #expect(connected != nil)
     }
