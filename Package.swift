@@ -73,7 +73,9 @@ let package = Package(
         .target(name: "CAllocationCounter", path: "Tests/CAllocationCounter"),
         .executableTarget(
             name: "Probe",
-            dependencies: ["CAllocationCounter", "Collectives", "EventLoop", "Launching", "Membership", "TestSupport", "Wire"],
+            dependencies: [
+                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Membership", "TestSupport", "Wire",
+            ],
             path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
@@ -86,7 +88,7 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Collectives", "Membership", "TestSupport", "Wire"]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),
-        .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets"]),
+        .testTarget(name: "DatasetsTests", dependencies: ["CZlib", "Datasets", "Probe", "TestSupport"]),
         .testTarget(
             name: "CheckpointsTests", dependencies: ["Checkpoints"],
             resources: [.embedInCode("Resources/golden.safetensors")]),

@@ -63,7 +63,7 @@ import Testing
         let directory = try TemporaryDirectory()
         let run = try job(directory, workers: 2)
         let first = try #require(Int32(contents(of: directory("run/job.lock")).prefix { $0.isNumber }))
-        kill(first, SIGKILL)
+        #expect(run.killChild(first))
         let other = try #require(run.children.first { $0 != first && variable("RANK", of: $0) == "1" })
         #expect(wait { contents(of: directory("run/job.lock")).hasPrefix("\(other) ") }, "\(run.errors)")
         let train = DirectoryLockTests.task + ["--steps", "10000000", "--out", directory("run"), "--resume"]

@@ -9,9 +9,17 @@ struct Probe {
         case "ping": try Ping(arguments: Array(arguments.dropFirst())).run()
         case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
         case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
+        case "tokens": try TokenMemory(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
-            print("usage: Probe ping BYTES ROUNDS\n       Probe ring WORKERS ELEMENTS ROUNDS [GO]\n       Probe elastic STEPS|0 ELEMENTS\n       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS")
+            print(
+                """
+                usage: Probe ping BYTES ROUNDS
+                       Probe ring WORKERS ELEMENTS ROUNDS [GO]
+                       Probe elastic STEPS|0 ELEMENTS
+                       Probe tokens FILE
+                       Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS
+                """)
             exit(64)
         }
     }
