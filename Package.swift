@@ -102,7 +102,8 @@ let package = Package(
         .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals", "TestSupport"]),
+        .testTarget(
+            name: "CommandTests", dependencies: ["Contrast", "Launching", "LockstepCommand", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )
