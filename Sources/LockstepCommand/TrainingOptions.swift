@@ -63,7 +63,7 @@ struct TrainingOptions: ParsableArguments {
     @Option(help: "exact: the same bits for any number of workers; fp32, bf16: fewer bytes.")
     var reduction: Recipe.ReductionMode = .exact
 
-    @Option(help: "fp32, or bf16: matrix products of bfloat16 with float32 sums and weights, on CPUs that have it.")
+    @Option(help: "fp32, or bf16: matrix products of bfloat16 with float32 sums and weights, the same bits on every CPU.")
     var precision: PrecisionName = .fp32
 
     @Option(parsing: .unconditional, help: "Evaluate every so many steps; also at the end, in any case.")
