@@ -19,7 +19,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
-        // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the same bits.
+        // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the
+        // same bits.
         .target(name: "CInstructionSets"),
         .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
         // What `lockstep bench` compares the ring with.
@@ -109,7 +110,9 @@ let package = Package(
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["Contrast", "KernelCheck", "Launching", "LockstepCommand", "Spirals", "TestSupport"]),
+            dependencies: [
+                "Checkpoints", "Contrast", "KernelCheck", "Launching", "LockstepCommand", "Spirals", "TestSupport",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )
