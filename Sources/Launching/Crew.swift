@@ -1,4 +1,5 @@
 import EventLoop
+import RawText
 
 /// The worker processes of a host, one a rank, each new life of a rank in the place of the one before. Confined to the loop.
 final class Crew {
@@ -79,7 +80,7 @@ final class Crew {
         do throws(LaunchError) {
             return try logs?.descriptor(rank: rank)
         } catch {
-            output.errors.write(Array("lockstep: \(error); rank \(rank) goes on without a log\n".utf8))
+            output.errors.write(RawText.bytes("lockstep: \(error); rank \(rank) goes on without a log\n"))
             return nil
         }
     }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lockstep
+import RawText
 
 /// `lockstep`: flags and printing, nothing else.
 @main
@@ -29,7 +30,7 @@ struct LockstepCommand: ParsableCommand {
         signal(SIGXFSZ, SIG_IGN)
         do {
             try Kernels.check()
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Array(RawText.arguments().dropFirst()))
             try command.run()
         } catch let failure as ExitStatus {
             Glibc.exit(failure.status)
@@ -87,7 +88,7 @@ func printError(_ text: String) {
 
 /// A reader that has gone is no reason to stop training.
 private func writeAll(_ text: String, to descriptor: Int32) {
-    var rest = Array(text.utf8)[...]
+    var rest = RawText.bytes(text)[...]
     while !rest.isEmpty {
         let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         if count < 0 {
