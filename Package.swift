@@ -78,7 +78,8 @@ let package = Package(
         .executableTarget(
             name: "Probe",
             dependencies: [
-                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Membership", "TestSupport", "Wire",
+                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership", "TestSupport",
+                "Wire",
             ],
             path: "Tests/Probe"),
 
@@ -115,7 +116,7 @@ let package = Package(
         .testTarget(
             name: "CommandTests",
             dependencies: [
-                "Checkpoints", "Contrast", "KernelCheck", "Launching", "LockstepCommand", "Spirals", "TestSupport",
+                "Checkpoints", "Contrast", "KernelCheck", "Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport",
             ]),
     ],
     swiftLanguageModes: [.v6]
