@@ -19,6 +19,10 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
+        // Signals, descriptors and memory, as the process finds them.
+        .target(name: "CProcess"),
+        .target(name: "Processes", dependencies: ["CProcess"]),
+
         // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the
         // same bits.
         .target(name: "CInstructionSets"),
@@ -30,39 +34,43 @@ let package = Package(
         // Bytes that are no UTF-8, in a String: paths and arguments are what they are.
         .target(name: "RawText"),
 
-        .target(name: "EventLoop", dependencies: ["CLibuv", "RawText"]),
+        .target(name: "EventLoop", dependencies: ["CLibuv", "CProcess", "Processes", "RawText"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
-        .target(name: "Tensors", dependencies: ["CInstructionSets", "CTensorKernels"]),
+        .target(name: "Tensors", dependencies: ["CInstructionSets", "CTensorKernels", "Processes"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
-        .target(name: "Collectives", dependencies: ["CRawRing", "CReductionKernels", "EventLoop", "Membership", "Wire"]),
+        .target(
+            name: "Collectives",
+            dependencies: ["CProcess", "CRawRing", "CReductionKernels", "EventLoop", "Membership", "Processes", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(
             name: "Datasets", dependencies: ["CZlib", "RawText"], exclude: ["Resources/LICENCE"],
             resources: [.embedInCode("Resources/digits.csv.gz")]),
-        .target(name: "Checkpoints", dependencies: ["COpenSSL", "RawText"]),
+        .target(name: "Checkpoints", dependencies: ["COpenSSL", "CProcess", "Processes", "RawText"]),
         .target(name: "HuggingFace", dependencies: ["Checkpoints", "NeuralNetworks", "Tensors"]),
         .target(name: "Telemetry", dependencies: ["RawText"]),
         .target(
             name: "Training",
             dependencies: [
                 "CTensorKernels", "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers",
-                "RawText", "Telemetry", "Tensors",
+                "Processes", "RawText", "Telemetry", "Tensors",
             ]),
         .target(name: "CGuardian"),
-        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "RawText", "Wire"]),
+        .target(
+            name: "Launching",
+            dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Processes", "RawText", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
             name: "Lockstep",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers", "RawText", "Telemetry",
-                "Tensors", "Training",
+                "CProcess", "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers",
+                "Processes", "RawText", "Telemetry", "Tensors", "Training",
             ]),
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "EventLoop", "Launching", "Lockstep", "Membership", "RawText", "Wire",
+                "CProcess", "EventLoop", "Launching", "Lockstep", "Membership", "Processes", "RawText", "Wire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -78,8 +86,8 @@ let package = Package(
         .executableTarget(
             name: "Probe",
             dependencies: [
-                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership", "TestSupport",
-                "Wire",
+                "CAllocationCounter", "CProcess", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership",
+                "TestSupport", "Wire",
             ],
             path: "Tests/Probe"),
 
@@ -90,6 +98,7 @@ let package = Package(
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
         .testTarget(name: "RawTextTests", dependencies: ["RawText"]),
+        .testTarget(name: "ProcessesTests", dependencies: ["CProcess", "Processes"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CInstructionSets", "CTensorKernels", "TestSupport", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),

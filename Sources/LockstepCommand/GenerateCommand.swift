@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lockstep
+import Processes
 import RawText
 
 /// `lockstep generate`.
@@ -38,6 +39,7 @@ struct GenerateCommand: ParsableCommand {
     }
 
     func run() throws {
+        try ComputeThread.enter()
         let trained = try TextModel(checkpoint: checkpoint)
         guard let vocabulary = trained.vocabulary else {
             throw UsageError("\(trained.path) is a model of tokens, and what they spell is not in it: only models of characters can write")

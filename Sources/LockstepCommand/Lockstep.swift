@@ -1,6 +1,8 @@
 import ArgumentParser
+import CProcess
 import Glibc
 import Lockstep
+import Processes
 import RawText
 
 /// `lockstep`: flags and printing, nothing else.
@@ -24,11 +26,9 @@ struct LockstepCommand: ParsableCommand {
         ])
 
     static func main() {
-        // A reader that hangs up must not kill training by SIGPIPE.
-        signal(SIGPIPE, SIG_IGN)
-        // A file that may not grow any more is an error of the write, like a full disk.
-        signal(SIGXFSZ, SIG_IGN)
+        lockstep_process_begin()
         do {
+            try StackLimit.require()
             try Kernels.check()
             var command = try parseAsRoot(Array(RawText.arguments().dropFirst()))
             if type(of: command).configuration.subcommands.count > 0 { needsSubcommand(type(of: command)) }
