@@ -74,7 +74,8 @@ let package = Package(
         .executableTarget(
             name: "Probe",
             dependencies: [
-                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Membership", "TestSupport", "Wire",
+                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership", "TestSupport",
+                "Wire",
             ],
             path: "Tests/Probe"),
 
@@ -102,7 +103,8 @@ let package = Package(
         .testTarget(name: "TrainingTests", dependencies: ["CTensorKernels", "TestSupport", "Training"]),
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
-        .testTarget(name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Spirals", "TestSupport"]),
+        .testTarget(
+            name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

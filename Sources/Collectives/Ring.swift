@@ -73,6 +73,8 @@ public final class Ring {
     /// Joins the job that the environment names, and returns when its ring is complete; or, where the job is running already, as a
     /// newcomer.
     ///
+    /// Standard output is written line by line from then on: it is a launcher's pipe, or a file, and would else be kept back.
+    ///
     /// Throws `MembershipError` if the environment makes no sense, or the coordinator is not to be found or refuses; nothing is left open
     /// then.
     public convenience init(_ environment: WorkerEnvironment) throws {
@@ -87,6 +89,7 @@ public final class Ring {
         place = 0
         members = [environment.rank]
         guard let address = environment.coordinator else { return }
+        bufferStandardOutputByLines()
         do {
             control = try ControlPlane(environment: environment, address: address, shared: shared, told: told)
             _ = try recover(isOpen: false, isBoundary: false)

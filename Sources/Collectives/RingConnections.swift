@@ -22,7 +22,9 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
 
     private var watch: Timer?
     private let timeout: Duration
-    private var lastSeen: (bytes: UInt64, at: ContinuousClock.Instant) = (0, .now)
+    private let lookInterval: Duration
+    private var lastSeen: (bytes: UInt64, at: SuspendingClock.Instant) = (0, .now)
+    private var lastLook = SuspendingClock.now
 
     /// A header and the beginning of its payload, which is copied where it is part of a long one.
     private static let ringInboxBytes = 1024 + FrameHeader.byteCount
@@ -35,12 +37,13 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     ) throws(LoopError) {
         self.worldSize = worldSize
         self.timeout = timeout
+        lookInterval = min(timeout / 8, .seconds(1))
         self.completedThrough = completedThrough
         self.failed = failed
         ring = RingProtocol(rank: rank, worldSize: worldSize, generation: generation, packs: packs, link: self)
         exchange = ExchangeProtocol(rank: rank, worldSize: worldSize, generation: generation, link: self)
         let watch = try Timer(loop: streams.left.loop) { [weak self] in self?.lookForProgress() }
-        watch.start(every: min(timeout / 8, .seconds(1)))
+        watch.start(every: lookInterval)
         self.watch = watch
         func connection(_ stream: TCPStream, _ rank: Int, isRing: Bool) throws(LoopError) -> FrameConnection {
             FrameConnection(
@@ -177,7 +180,11 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
 
     private func lookForProgress() {
         let bytes = bytesMoved
-        let now = ContinuousClock.now
+        let now = SuspendingClock.now
+        // While this process stood still it saw nothing of what may have come: that is no time in which a peer has been silent.
+        let stoodStill = now - lastLook - lookInterval
+        if stoodStill > lookInterval { lastSeen.at += stoodStill }
+        lastLook = now
         guard order.isBusy, bytes == lastSeen.bytes else {
             lastSeen = (bytes, now)
             return

@@ -18,6 +18,8 @@ package struct Signal: Hashable, Sendable, CustomStringConvertible {
     package static let segmentationFault = Signal(SIGSEGV)
     package static let stop = Signal(SIGSTOP)
     package static let resume = Signal(SIGCONT)
+    /// Ctrl-Z.
+    package static let terminalStop = Signal(SIGTSTP)
 
     /// Its usual name, `SIGKILL`, or `signal 34` for those that have none here.
     package var description: String {

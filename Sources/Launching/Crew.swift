@@ -1,6 +1,7 @@
 import EventLoop
 
-/// The worker processes of a host, one a rank, each new life of a rank in the place of the one before. Confined to the loop.
+/// The worker processes of a host, one a rank, each new life of a rank in the place of the one before, which is kept as long as it may
+/// have to be told of. Confined to the loop.
 final class Crew {
     private let configuration: LaunchConfiguration
     private let program: String
@@ -8,8 +9,12 @@ final class Crew {
     private let logs: LogDirectory?
     private let output: HostOutput
     private let loop: Loop
+    /// Runs while a worker's line is begun.
+    private let ticker: Timer
     private var lives: [Int] = []
     private var workers: [Worker?] = []
+    /// Lives that others have come after.
+    private var former: [Life: Worker] = [:]
     /// Where the coordinator listens, once it does.
     var master: (address: String, port: UInt16)?
     /// How many workers the job is to have now; new ones are told.
@@ -21,7 +26,7 @@ final class Crew {
 
     init(
         _ configuration: LaunchConfiguration, program: String, guardian: consuming Guardian, logs: LogDirectory?, output: HostOutput,
-        loop: Loop
+        loop: Loop, ticker: Timer
     ) {
         self.configuration = configuration
         self.program = program
@@ -29,13 +34,23 @@ final class Crew {
         self.logs = logs
         self.output = output
         self.loop = loop
+        self.ticker = ticker
         wanted = configuration.workerCount
     }
 
     /// Ranks that have ever been started here.
     var count: Int { workers.count }
 
-    subscript(local: Int) -> Worker { workers[local]! }
+    /// The rank's life at hand, or its last; nil if none could be started.
+    subscript(local: Int) -> Worker? { workers.indices.contains(local) ? workers[local] : nil }
+
+    /// A life that is going on, or whose end may still matter (`forgetLives`).
+    subscript(life: Life) -> Worker? { former[life] ?? self[life.rank].flatMap { $0.life == life ? $0 : nil } }
+
+    /// Nobody will ask for lives that are over, but for these.
+    func forgetLives(but wanted: [Life]) {
+        if !former.isEmpty { former = former.filter { wanted.contains($0.key) } }
+    }
 
     /// The job's rank of a worker of this host.
     func rank(_ local: Int) -> Int { configuration.firstRank + local }
@@ -47,10 +62,10 @@ final class Crew {
     }
 
     /// Times that a rank has been started after the first.
-    func restarts(_ local: Int) -> Int { max(0, lives[local] - 1) }
+    func restarts(_ local: Int) -> Int { self[local]?.life.number ?? 0 }
 
     /// Starts a rank's first process, or its next one. Throws when the system will not.
-    func start(_ local: Int, happened: @escaping (Worker, Worker.Event) -> Void) throws(LaunchError) {
+    func start(_ local: Int, happened: @escaping (Worker, Worker.Event) -> Void) throws(LaunchError) -> Worker {
         while workers.count <= local {
             workers.append(nil)
             lives.append(0)
@@ -65,10 +80,14 @@ final class Crew {
         let destinations = Worker.Destinations(
             output: output.output, errors: output.errors, log: log.map { output.log($0) })
         do throws(LoopError) {
-            let worker = try Worker(loop: loop, rank: rank, prefix: prefix(rank), specification, destinations, happened: happened)
+            let life = Life(rank: local, number: lives[local])
+            let worker = try Worker(
+                loop: loop, rank: rank, life: life, prefix: prefix(rank), specification, destinations, happened: happened)
             guardian.watch(group: worker.pid)
+            if let last = workers[local] { former[last.life] = last }
             workers[local] = worker
             lives[local] += 1
+            return worker
         } catch {
             throw .workerNotStarted(rank: rank, program: program, code: error.code ?? .invalid)
         }
@@ -89,6 +108,11 @@ final class Crew {
         if !worker.hasLeftovers { guardian.forget(group: worker.pid) }
     }
 
+    /// To all workers' groups, and to what ended workers have left behind.
+    func signalAll(_ signal: Signal) {
+        for worker in workers { worker?.signal(signal) }
+    }
+
     /// Ends what ended workers have left behind and nobody has ended yet.
     func buryAll() {
         for worker in workers { bury(worker) }
@@ -98,6 +122,18 @@ final class Crew {
         guard let worker, worker.hasLeftovers else { return }
         worker.signal(.kill)
         guardian.forget(group: worker.pid)
+    }
+
+    /// A worker has written something.
+    func wrote(_ worker: Worker) {
+        if output.queuedBytes > Crew.highWaterBytes { setPace() }
+        if worker.hasBegunLine, !ticker.isRunning { ticker.start(after: LinePasser.tick) }
+    }
+
+    /// Passes on begun lines that nothing follows.
+    func tick() {
+        for worker in workers { worker?.tick() }
+        if workers.contains(where: { $0?.hasBegunLine == true }) { ticker.start(after: LinePasser.tick) }
     }
 
     /// Makes workers wait while the reader of their output does.
@@ -110,10 +146,10 @@ final class Crew {
     }
 
     /// `rank 2 (pid 1234)`.
-    func name(_ local: Int) -> String { "rank \(rank(local)) (pid \(self[local].pid))" }
+    func name(_ local: Int) -> String { self[local]?.name ?? "rank \(rank(local))" }
 
     /// Those that have not ended.
-    var running: [Int] { workers.indices.filter { workers[$0]?.ending == nil && workers[$0] != nil } }
+    var running: [Worker] { workers.compactMap { $0 }.filter { $0.ending == nil } }
 
     private func prefix(_ rank: Int) -> String {
         guard configuration.marksOutput else { return "" }

@@ -20,8 +20,7 @@ struct Culprit {
     }
 
     struct Suspect {
-        let rank: Int
-        let ending: ChildProcess.Ending
+        let ended: EndedLife
         let blame: Blame
         let seen: Duration
     }
@@ -66,10 +65,16 @@ struct Culprit {
     }
 
     /// The others could not do without: whoever died first, and of these rather one that crashed, is to blame.
-    mutating func accuseDead() {
-        if let first = deaths.first(where: { $0.blame == .crashed }) ?? deaths.first { accuse(first) }
+    ///
+    /// - Parameter moment: only of those that were seen to die then.
+    mutating func accuseDead(at moment: Duration? = nil) {
+        let dead = moment.map { moment in deaths.filter { $0.seen == moment } } ?? deaths
+        if let first = dead.first(where: { $0.blame == .crashed }) ?? dead.first { accuse(first) }
         deaths = []
     }
+
+    /// Lives that may yet be named.
+    var lives: [Life] { deaths.map(\.ended.life) + (suspect.map { [$0.ended.life] } ?? []) }
 
     /// The suspect, if there is one to be named and none has been.
     mutating func name(evenIfVictim: Bool) -> Suspect? {

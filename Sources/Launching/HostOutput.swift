@@ -30,13 +30,17 @@ final class HostOutput {
             throw error
         }
         self.writers = writers
-        self.output = OutputWriter.Destination(writer: writers[0], descriptor: output)
-        self.errors = OutputWriter.Destination(writer: writers[isShared ? 0 : 1], descriptor: errors)
+        let openLine = OutputWriter.Destination.OpenLine()
+        self.output = OutputWriter.Destination(writer: writers[0], descriptor: output, openLine: openLine)
+        self.errors =
+            isShared
+            ? OutputWriter.Destination(writer: writers[0], descriptor: errors, openLine: openLine)
+            : OutputWriter.Destination(writer: writers[1], descriptor: errors)
     }
 
     /// A worker's log, of which this is the open file. For hosts with logs.
     func log(_ descriptor: Int32) -> OutputWriter.Destination {
-        OutputWriter.Destination(writer: writers.last!, descriptor: descriptor)
+        OutputWriter.Destination(writer: writers[writers.count - 1], descriptor: descriptor)
     }
 
     /// Bytes that wait to be written, where most do.

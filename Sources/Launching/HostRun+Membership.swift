@@ -28,16 +28,18 @@ extension HostRun {
 
     // MARK: What happens to workers
 
-    func workerStarted(_ local: Int) {
-        change { $0.started(rank: crew.rank(local), pid: crew[local].pid, restarts: crew.restarts(local)) }
+    func workerStarted(_ worker: Worker) {
+        change { $0.started(rank: worker.rank, pid: worker.pid, restarts: worker.life.number) }
     }
 
-    func workerEnded(_ local: Int, _ ending: ChildProcess.Ending, willReturn: Bool) {
-        let rank = crew.rank(local)
+    /// - Parameter isObedient: it ended as it was told to.
+    func workerEnded(_ worker: Worker, _ ending: ChildProcess.Ending, isObedient: Bool, willReturn: Bool) {
+        let rank = worker.rank
         coordinator?.processEnded(rank: rank, willReturn: willReturn)
         change { record in
             let isRetired = ending.isSuccess && rank >= configuration.firstRank + crew.wanted
-            record.set(rank: rank, willReturn ? .restarting : isRetired ? .retired : ending.isSuccess ? .ended : .lost)
+            let isInOrder = ending.isSuccess || isObedient
+            record.set(rank: rank, willReturn ? .restarting : isRetired ? .retired : isInOrder ? .ended : .lost)
         }
     }
 
@@ -54,6 +56,8 @@ extension HostRun {
             if isNewcomer { change { $0.set(rank: rank, .preparing) } }
         case .left(let rank):
             if let local = crew.local(rank) { handle(.left(rank: local)) }
+        case .silence(let silence):
+            say(LaunchReport.silence(silence))
         case .waitingForWorkers(let have, let need):
             say(LaunchReport.waiting(have: have, need: need, limit: configuration.coordination!.rejoinTimeout))
         case .scale(let workers):

@@ -138,6 +138,25 @@ extension JobDirectory {
         return try? Secret(hexadecimal: String(text.prefix { $0 != "\n" }))
     }
 
+    /// What stands in the directory under the name of one of a job's files and is no plain file, in a sentence; nil if nothing does.
+    package static func fault(in path: String) -> String? {
+        for name in [record, secret, DirectoryLock.fileName] {
+            var status = stat()
+            guard stat("\(path)/\(name)", &status) == 0, status.st_mode & S_IFMT != S_IFREG else { continue }
+            return "\(path)/\(name) is \(kind(status.st_mode)) and no plain file: it is not of a job"
+        }
+        return nil
+    }
+
+    private static func kind(_ mode: mode_t) -> String {
+        switch mode & S_IFMT {
+        case S_IFDIR: "a directory"
+        case S_IFIFO: "a FIFO"
+        case S_IFSOCK: "a socket"
+        default: "a device"
+        }
+    }
+
     /// Whether a launcher is at work on a directory, whose record this is.
     package static func isRunning(_ path: String, _ record: JobRecord) -> Bool {
         record.launcherIsAlive && DirectoryLock.isTaken(path)

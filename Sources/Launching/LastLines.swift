@@ -1,4 +1,5 @@
-/// The newest lines of an output, for the report of a failure. Keeps few, and of long ones only the start.
+/// The newest lines of an output, for the report of a failure. Keeps few, of long ones only the start, and of progress that was written over
+/// only what was left to be seen.
 struct LastLines {
     static let count = 20
     static let bytesOfALine = 2000
@@ -8,7 +9,9 @@ struct LastLines {
     private var oldest = 0
 
     mutating func append(_ line: UnsafeRawBufferPointer) {
-        let kept = Array(line.prefix(LastLines.bytesOfALine))
+        let carriageReturn = UInt8(ascii: "\r")
+        let seen = line.split(separator: carriageReturn).last ?? line[line.endIndex...]
+        let kept = Array(seen.prefix(LastLines.bytesOfALine))
         if lines.count < LastLines.count {
             lines.append(kept)
         } else {

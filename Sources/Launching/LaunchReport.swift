@@ -1,4 +1,5 @@
 import EventLoop
+import Membership
 
 /// What the launcher tells people about a run: one line each, for standard error.
 enum LaunchReport {
@@ -36,8 +37,32 @@ enum LaunchReport {
         return "\(who) \(backAgain ? "back" : "in"): generation \(generation), \(count(workers))"
     }
 
+    /// Of nobody who has what the job has come to is anything heard.
+    static func silence(_ silence: Silence) -> String {
+        switch silence {
+        case .begun(let ranks, let time, let limit):
+            "no sign of life for \(time.secondsText) of \(list(ranks)), and no other worker has the run's state: stopped, or the machine is; "
+                + "the run waits \(limit.secondsText) (--rejoin-timeout)"
+        case .over(let rank):
+            "rank \(rank) gives signs of life again: the run goes on"
+        case .tooLong(let limit):
+            "no worker that has the run's state gave a sign of life within \(limit.secondsText) (--rejoin-timeout): the run ends"
+        }
+    }
+
+    /// `rank 3`, or `ranks 0, 1, 4`, or the first of many.
+    private static func list(_ ranks: [Int]) -> String {
+        let most = 8
+        let text = ranks.prefix(most).map(String.init).joined(separator: ", ")
+        return (ranks.count == 1 ? "rank " : "ranks ") + text + (ranks.count > most ? " and \(ranks.count - most) others" : "")
+    }
+
     static func waiting(have: Int, need: Int, limit: Duration) -> String {
         "\(count(have)) left and --min-workers is \(need): the run waits \(limit.secondsText) for more, then writes a checkpoint and stops"
+    }
+
+    static func tornLine(_ name: String) -> String {
+        "\(name) wrote a line of more than 1 MiB: it was passed on in parts, between which others' lines may stand"
     }
 
     static func scale(from before: Int, to after: Int) -> String {

@@ -31,7 +31,7 @@ package struct Launcher {
 
     /// Runs all workers to their end, on the calling thread.
     ///
-    /// Takes over SIGINT, SIGTERM, SIGHUP and SIGUSR1 for as long as it runs, those of them that the process was not started with ignored.
+    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGTSTP for as long as it runs, those of them that the process was not started with ignored.
     /// The workers' lines, and the launcher's own about them, are written to the configuration's descriptors. Throws
     /// `LaunchError`, or what `beforeStart` throws, when the workers could not be started; none is left then.
     package func run() throws -> Outcome {
@@ -64,7 +64,7 @@ package struct Launcher {
     private static func unblockSignals() {
         var signals = sigset_t()
         sigemptyset(&signals)
-        for signal in [SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1] { sigaddset(&signals, signal) }
+        for signal in [SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGTSTP] { sigaddset(&signals, signal) }
         pthread_sigmask(SIG_UNBLOCK, &signals, nil)
     }
 }

@@ -8,12 +8,38 @@ import Synchronization
 /// A destination that cannot be written to does not hold up the rest: days of training must not end for the sake of a log. A pipe or a
 /// terminal whose reader has gone is given up, once; a file, whose disk may have room again, is tried again with the next block.
 final class OutputWriter: Sendable {
-    /// A descriptor and the writer that serves it.
+    /// A descriptor and the writer that serves it. Of one thread.
     struct Destination {
         let writer: OutputWriter
         let descriptor: Int32
+        private let openLine: OpenLine
 
-        func write(_ bytes: [UInt8]) { writer.write(bytes, to: descriptor) }
+        /// Who has left the last line open, in a file that may have several destinations.
+        final class OpenLine {
+            fileprivate var owner: AnyObject?
+
+            init() {}
+        }
+
+        init(writer: OutputWriter, descriptor: Int32, openLine: OpenLine = OpenLine()) {
+            self.writer = writer
+            self.descriptor = descriptor
+            self.openLine = openLine
+        }
+
+        /// Whether the last line is one that this owner has left open.
+        func standsOpen(for owner: AnyObject) -> Bool { openLine.owner === owner }
+
+        /// Writes lines of an owner, who may leave the last one open. Somebody else's open line ends before.
+        func write(_ bytes: [UInt8], leavingOpen: Bool, by owner: AnyObject) {
+            guard !bytes.isEmpty else { return }
+            let isOthers = openLine.owner != nil && openLine.owner !== owner
+            writer.write(isOthers ? [UInt8(ascii: "\n")] + bytes : bytes, to: descriptor)
+            openLine.owner = leavingOpen ? owner : nil
+        }
+
+        /// Writes whole lines.
+        func write(_ lines: [UInt8]) { write(lines, leavingOpen: false, by: openLine) }
     }
 
     private let loop: Loop

@@ -17,6 +17,8 @@ struct Pressure {
     private(set) var signal = Signal.interrupt
     /// The first signal by which the end was asked for from outside.
     private(set) var request: Signal?
+    /// What workers have been sent at this level and those before.
+    private var given: Set<Signal> = []
     /// When SIGTERM is to be repeated, when SIGKILL is due, and when to give up after it.
     private(set) var insistAt: Duration?
     private(set) var killAt: Duration?
@@ -46,7 +48,7 @@ struct Pressure {
     }
 
     /// Raises the level, if it is not that high already; what was due at the one before is due no more.
-    mutating func raise(to new: Level, by given: Signal? = nil, _ reason: Supervision.Reason, at now: Duration) -> Bool {
+    mutating func raise(to new: Level, by requested: Signal? = nil, _ reason: Supervision.Reason, at now: Duration) -> Bool {
         guard new > level else { return false }
         level = new
         insistAt = nil
@@ -54,7 +56,7 @@ struct Pressure {
         case .none, .interrupt:
             signal = .interrupt
         case .terminate:
-            signal = given ?? .terminate
+            signal = requested ?? .terminate
             killAt = now + (reason == .failure ? limits.graceAfterFailure : limits.graceAfterRequest)
             if reason == .failure { insistAt = now + limits.insistence }
         case .kill:
@@ -62,6 +64,7 @@ struct Pressure {
             killAt = nil
             abandonAt = now + limits.kill
         }
+        if signal != .kill { given.insert(signal) }
         return true
     }
 
@@ -72,7 +75,7 @@ struct Pressure {
     func isObedience(_ ending: ChildProcess.Ending, toldUpTo told: Level) -> Bool {
         guard told > .none else { return false }
         var signals = [Signal.interrupt, .terminate]
-        if let request { signals.append(request) }
+        signals += given
         if told < .terminate { signals = [.interrupt] }
         if told == .kill { signals.append(.kill) }
         return signals.contains { ending.status == 128 + $0.rawValue }

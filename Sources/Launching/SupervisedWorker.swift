@@ -7,13 +7,14 @@ struct SupervisedWorker {
     /// What is still to come for a worker that has ended.
     enum Sequel {
         /// Whether it was another's victim.
-        case judgement(at: Duration)
+        case judgement(of: EndedLife, at: Duration)
         case start(at: Duration)
     }
 
+    /// The life that it is in, or was in last.
+    private(set) var life: Life
     var phase = Phase.unstarted
     var sequel: Sequel?
-    var ending: ChildProcess.Ending?
     var outputIsOpen = true
     var startedAt = Duration.zero
     /// The level of the strongest signal that it was sent, when that was, and the level before.
@@ -29,10 +30,15 @@ struct SupervisedWorker {
     /// Lives in a row that were too short.
     private(set) var shortLives = 0
 
+    init(rank: Int) {
+        life = Life(rank: rank)
+    }
+
     var isThere: Bool { phase == .running || phase == .exited }
 
-    var isToBeJudged: Bool {
-        if case .judgement = sequel { true } else { false }
+    /// The life of which it is still to be judged whether it was another's victim.
+    var toBeJudged: EndedLife? {
+        if case .judgement(let ended, _) = sequel { ended } else { nil }
     }
 
     var isToBeStarted: Bool {
@@ -43,10 +49,19 @@ struct SupervisedWorker {
         shortLives = life < RestartBudget.healthyLife ? shortLives + 1 : 0
     }
 
-    /// Begins the next life.
+    /// The next life is about to begin.
     mutating func reset() {
-        let shortLives = shortLives
-        self = SupervisedWorker()
+        let (shortLives, life) = (shortLives, life)
+        self = SupervisedWorker(rank: life.rank)
         self.shortLives = shortLives
+        self.life = life
+    }
+
+    /// The life of this number has begun.
+    mutating func began(_ number: Int, at now: Duration) {
+        reset()
+        life = Life(rank: life.rank, number: number)
+        phase = .running
+        startedAt = now
     }
 }

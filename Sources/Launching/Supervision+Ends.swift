@@ -7,10 +7,9 @@ extension Supervision {
     mutating func exited(_ rank: Int, _ ending: ChildProcess.Ending, at now: Duration, _ actions: inout [Action]) {
         guard workers[rank].phase == .running else { return }
         workers[rank].phase = .exited
-        workers[rank].ending = ending
         workers[rank].due = nil
         if !ending.isSuccess {
-            judge(rank, ending, at: now, &actions)
+            judge(EndedLife(life: workers[rank].life, ending: ending), at: now, &actions)
         } else if !workers[rank].isRetiring {
             close()
         }
@@ -22,39 +21,40 @@ extension Supervision {
     }
 
     /// An ending that is no success.
-    private mutating func judge(_ rank: Int, _ ending: ChildProcess.Ending, at now: Duration, _ actions: inout [Action]) {
+    private mutating func judge(_ ended: EndedLife, at now: Duration, _ actions: inout [Action]) {
+        let (rank, ending) = (ended.rank, ended.ending)
         let worker = workers[rank]
         // Who comes too late, or is to go, is not missed.
         if isClosing && hasRing && !worker.isMember || worker.isRetiring {
-            return died(rank, .obeyed, at: now, &actions)
+            return died(ended, .obeyed, at: now, &actions)
         }
-        if !worker.isFenced {
-            if ending == .exited(status: WorkerStatus.stopped) {
-                accuse(rank, .obeyed, at: now)
-                return close()
-            }
-            if pressure.isObedience(ending, toldUpTo: worker.told.level) { return accuse(rank, .obeyed, at: now) }
+        if isObedience(ending, of: rank) {
+            accuse(ended, .obeyed, at: now)
+            if ending == .exited(status: WorkerStatus.stopped) { close() }
+            return
         }
-        switch verdict(on: rank, ending, at: now) {
+        switch verdict(on: ended, at: now) {
         case .crashed where worker.hasLeft || othersCanGoOn(without: rank) || isClosing && hasRing && policy.survivesDeaths && !ending.isFault:
-            died(rank, .crashed, at: now, &actions)
+            died(ended, .crashed, at: now, &actions)
         case .failed where hasRing && !worker.isMember && othersCanGoOn(without: rank):
             // A newcomer that fails takes nobody with it.
-            died(rank, .failed, at: now, &actions)
+            died(ended, .failed, at: now, &actions)
         case .consequence
         where ending == .exited(status: WorkerStatus.peerLost) && policy.survivesDeaths && pressure.level < .terminate
             && (hasRing || othersCanGoOn(without: rank)):
-            workers[rank].sequel = .judgement(at: now + policy.limits.judgement)
+            workers[rank].sequel = .judgement(of: ended, at: now + policy.limits.judgement)
         case let blame:
-            if blame == .crashed, hasRing, policy.survivesDeaths {
-                actions.append(.lost(Loss(rank: rank, ending: ending, wasFenced: worker.isFenced, remaining: 0, outlook: .nobodyLeft)))
+            let wasLast = blame == .crashed && hasRing && policy.survivesDeaths
+            if wasLast {
+                actions.append(
+                    .lost(Loss(ended.life, ending: ending, wasFenced: worker.isFenced, remaining: 0, outlook: .nobodyLeft)))
             }
-            failed(rank, blame, at: now, &actions)
+            failed(ended, blame, wasLast: wasLast, at: now, &actions)
         }
     }
 
-    private func verdict(on rank: Int, _ ending: ChildProcess.Ending, at now: Duration) -> Culprit.Blame {
-        let worker = workers[rank]
+    private func verdict(on ended: EndedLife, at now: Duration) -> Culprit.Blame {
+        let (worker, ending) = (workers[ended.rank], ended.ending)
         if worker.isFenced { return .crashed }
         if case .killed = ending { return .crashed }
         if ending == .exited(status: WorkerStatus.peerLost) { return .consequence }
@@ -63,15 +63,18 @@ extension Supervision {
         return toldBefore >= .terminate ? .consequence : .failed
     }
 
-    private mutating func failed(_ rank: Int, _ blame: Culprit.Blame, at now: Duration, _ actions: inout [Action]) {
+    /// - Parameter wasLast: it crashed, and with it went what the job had come to: that is why the run ends, and no death before.
+    private mutating func failed(
+        _ ended: EndedLife, _ blame: Culprit.Blame, wasLast: Bool = false, at now: Duration, _ actions: inout [Action]
+    ) {
         // Whom the others had not yet got over may be why.
-        culprit.accuseDead()
-        accuse(rank, blame, at: now)
+        culprit.accuseDead(at: wasLast ? now : nil)
+        accuse(ended, blame, at: now)
         raise(to: .terminate, .failure, at: now, &actions)
     }
 
-    private mutating func accuse(_ rank: Int, _ blame: Culprit.Blame, at now: Duration) {
-        culprit.accuse(Culprit.Suspect(rank: rank, ending: workers[rank].ending!, blame: blame, seen: now))
+    private mutating func accuse(_ ended: EndedLife, _ blame: Culprit.Blame, at now: Duration) {
+        culprit.accuse(Culprit.Suspect(ended: ended, blame: blame, seen: now))
     }
 
     /// Whether there is somebody else who has what the job has come to. Before there is a ring nobody has anything, and whoever ends
@@ -79,14 +82,15 @@ extension Supervision {
     func othersCanGoOn(without rank: Int) -> Bool {
         guard policy.survivesDeaths else { return false }
         if !hasRing { return pressure.level == .none && !budget.isSpent }
-        return workers.indices.contains { $0 != rank && workers[$0].phase == .running && workers[$0].isMember }
+        return workers.contains { $0.life.rank != rank && $0.phase == .running && $0.isMember && !$0.isFenced }
     }
 
     /// The others go on without this one.
-    private mutating func died(_ rank: Int, _ blame: Culprit.Blame, at now: Duration, _ actions: inout [Action]) {
+    private mutating func died(_ ended: EndedLife, _ blame: Culprit.Blame, at now: Duration, _ actions: inout [Action]) {
+        let rank = ended.rank
         let worker = workers[rank]
         if worker.isMember, !worker.hasLeft, !worker.isRetiring {
-            culprit.died(Culprit.Suspect(rank: rank, ending: worker.ending!, blame: blame, seen: now))
+            culprit.died(Culprit.Suspect(ended: ended, blame: blame, seen: now))
         }
         workers[rank].isMember = false
         workers[rank].lived(now - worker.startedAt)
@@ -99,7 +103,7 @@ extension Supervision {
         actions.append(
             .lost(
                 Loss(
-                    rank: rank, ending: worker.ending!, wasFenced: worker.isFenced, remaining: remaining,
+                    ended.life, ending: ended.ending, wasFenced: worker.isFenced, remaining: remaining,
                     outlook: outlook(after: rank, at: now))))
     }
 
@@ -115,17 +119,17 @@ extension Supervision {
     /// Those who ended as if by another's fault. If somebody is still at work, each has lost its own connection; if nobody is, it was the
     /// fault of one who died before, or nobody knows whose.
     mutating func judgeVictims(at now: Duration, _ actions: inout [Action]) {
-        let victims = workers.indices.filter { workers[$0].isToBeJudged }
-        let isDue = victims.contains { rank in
-            if case .judgement(let at) = workers[rank].sequel { at <= now } else { false }
+        let isDue = workers.contains { worker in
+            if case .judgement(_, let at) = worker.sequel { at <= now } else { false }
         }
         guard isDue else { return }
-        for rank in victims { workers[rank].sequel = nil }
-        for rank in victims {
-            if othersCanGoOn(without: rank) {
-                died(rank, .consequence, at: now, &actions)
+        let victims = workers.compactMap(\.toBeJudged)
+        for victim in victims { workers[victim.rank].sequel = nil }
+        for victim in victims {
+            if othersCanGoOn(without: victim.rank) {
+                died(victim, .consequence, at: now, &actions)
             } else {
-                failed(rank, .consequence, at: now, &actions)
+                failed(victim, .consequence, at: now, &actions)
             }
         }
     }

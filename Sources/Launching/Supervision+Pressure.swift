@@ -11,8 +11,8 @@ extension Supervision {
         for rank in workers.indices {
             // From here on the common deadlines hold for leftovers too, and nobody is started any more.
             if level >= .terminate { workers[rank].due = nil }
-            if workers[rank].isToBeJudged {
-                culprit.died(Culprit.Suspect(rank: rank, ending: workers[rank].ending!, blame: .consequence, seen: now))
+            if let ended = workers[rank].toBeJudged {
+                culprit.died(Culprit.Suspect(ended: ended, blame: .consequence, seen: now))
             }
             workers[rank].sequel = nil
             press(rank, at: now, &actions)

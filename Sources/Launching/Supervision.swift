@@ -30,7 +30,7 @@ package struct Supervision: ~Copyable {
     package init(workerCount: Int, policy: Policy = Policy()) {
         precondition(workerCount > 0, "a host without workers needs no supervision")
         self.policy = policy
-        workers = Array(repeating: SupervisedWorker(), count: workerCount)
+        workers = (0..<workerCount).map { SupervisedWorker(rank: $0) }
         wanted = workerCount
         pressure = Pressure(policy.limits)
         culprit = Culprit(settling: policy.limits.settling)
@@ -45,7 +45,7 @@ package struct Supervision: ~Copyable {
         for worker in workers {
             if let at = worker.due?.at { consider(at) }
             switch worker.sequel {
-            case .judgement(let at): consider(at)
+            case .judgement(_, let at): consider(at)
             case .start(let at): if worker.phase == .over { consider(at) }
             case nil: break
             }
@@ -58,18 +58,25 @@ package struct Supervision: ~Copyable {
         workers[rank].isToBeStarted
     }
 
+    /// Whether an ending of the worker is what it was told to do, or a stop that all have agreed upon. To be asked before `exited`.
+    package func isObedience(_ ending: ChildProcess.Ending, of rank: Int) -> Bool {
+        guard !workers[rank].isFenced else { return false }
+        return ending == .exited(status: WorkerStatus.stopped) || pressure.isObedience(ending, toldUpTo: workers[rank].told.level)
+    }
+
     /// Whether the run goes on if this worker cannot be started.
     package func canDoWithout(rank: Int) -> Bool { hasRing && othersCanGoOn(without: rank) }
+
+    /// Ended lives that `blame` may yet name.
+    package var suspects: [Life] { culprit.lives }
 
     /// Takes one event. Events after `finish`, and ends of workers that are over, change nothing.
     package mutating func receive(_ event: Event, at now: Duration) -> [Action] {
         guard !isFinished else { return [] }
         var actions: [Action] = []
         switch event {
-        case .started(let rank):
-            workers[rank].reset()
-            workers[rank].phase = .running
-            workers[rank].startedAt = now
+        case .started(let rank, let life):
+            workers[rank].began(life, at: now)
             if pressure.level > .none { press(rank, at: now, &actions) }
         case .startFailed(let rank):
             startFailed(rank, at: now, &actions)
@@ -130,7 +137,7 @@ package struct Supervision: ~Copyable {
         guard pressure.level == .none, !isClosing, count > 0 else { return }
         wanted = count
         while workers.count < count {
-            workers.append(SupervisedWorker())
+            workers.append(SupervisedWorker(rank: workers.count))
             workers[workers.count - 1].phase = .over
         }
         for rank in workers.indices {
@@ -174,7 +181,7 @@ package struct Supervision: ~Copyable {
 
     mutating func nameCulprit(_ actions: inout [Action]) {
         // While all that is known is a consequence, its cause may still come.
-        if let suspect = culprit.name(evenIfVictim: isOver) { actions.append(.blame(rank: suspect.rank, suspect.ending)) }
+        if let ended = culprit.name(evenIfVictim: isOver)?.ended { actions.append(.blame(ended.life, ended.ending)) }
     }
 
     private mutating func finishIfOver(_ actions: inout [Action]) {
@@ -191,7 +198,8 @@ package struct Supervision: ~Copyable {
         if hasFailedToStart { return 1 }
         // Where all have gone and none has done the work, something is wrong whoever is to blame.
         guard let suspect = culprit.suspect else { return hasAbandoned || !isClosing ? 1 : 0 }
-        if suspect.ending == .exited(status: WorkerStatus.stopped), let request = pressure.request { return 128 + request.rawValue }
-        return suspect.ending.status
+        let ending = suspect.ended.ending
+        if ending == .exited(status: WorkerStatus.stopped), let request = pressure.request { return 128 + request.rawValue }
+        return ending.status
     }
 }

@@ -3,7 +3,8 @@ import EventLoop
 extension Supervision {
     /// What the driver reports. Times are monotonic and count from any zero.
     package enum Event: Equatable, Sendable {
-        case started(rank: Int)
+        /// The rank's first life has begun, or the one of this number.
+        case started(rank: Int, life: Int = 0)
         /// A worker could not be started.
         case startFailed(rank: Int)
         /// The worker has ended. Its output may go on: from what it has started and left behind, or from the pipe's buffer.
@@ -36,8 +37,8 @@ extension Supervision {
         case signal(rank: Int, Signal)
         /// A worker has been lost, and the others go on.
         case lost(Loss)
-        /// This worker's failure is the cause of whatever else may follow. At most once.
-        case blame(rank: Int, ChildProcess.Ending)
+        /// This life's end is the cause of whatever else may follow. At most once. The rank may be in its next life by then.
+        case blame(Life, ChildProcess.Ending)
         /// Somebody outside the worker's group holds its output: stop reading it.
         case closeOutput(rank: Int)
         /// The level has been raised, to this signal, for this reason.
@@ -57,7 +58,7 @@ extension Supervision {
 
     /// A worker that is gone, and what comes of it.
     package struct Loss: Equatable, Sendable {
-        package var rank: Int
+        package var life: Life
         package var ending: ChildProcess.Ending
         /// Whether it was shut out as frozen, and killed for that reason.
         package var wasFenced = false
@@ -65,8 +66,10 @@ extension Supervision {
         package var remaining: Int
         package var outlook: Outlook
 
-        package init(rank: Int, ending: ChildProcess.Ending, wasFenced: Bool = false, remaining: Int, outlook: Outlook) {
-            self.rank = rank
+        package var rank: Int { life.rank }
+
+        package init(_ life: Life, ending: ChildProcess.Ending, wasFenced: Bool = false, remaining: Int, outlook: Outlook) {
+            self.life = life
             self.ending = ending
             self.wasFenced = wasFenced
             self.remaining = remaining

@@ -1,7 +1,7 @@
 import EventLoop
 import Glibc
 
-/// One worker process of this host, and its two outputs on their way to where the launcher's lines go. Confined to the loop.
+/// One worker process of this host, one life of its rank, and its two outputs on their way to where the launcher's lines go. Confined to the loop.
 final class Worker {
     /// Where a worker's lines go.
     struct Destinations {
@@ -19,36 +19,50 @@ final class Worker {
         case outputEnded
     }
 
+    /// In the job.
     let rank: Int
+    let life: Life
     let pid: Int32
     private(set) var ending: ChildProcess.Ending?
     private(set) var endedAfter = Duration.zero
     private(set) var outputIsOpen = true
 
     private let started = ContinuousClock.now
-    private let destinations: Destinations
-    private let prefix: [UInt8]
     private var child: ChildProcess?
     private var outputs: [Output] = []
     private var leftGroup = false
     private let happened: (Worker, Event) -> Void
 
-    /// One of the two pipes, with what it takes to make lines of it.
+    /// One of the two pipes, with what it takes to pass its lines on: to where all go, and to the worker's own file.
     private final class Output {
         let reader: PipeReader
-        let destination: OutputWriter.Destination
-        var splitter = LineSplitter()
+        var ways: [Way]
         var lastLines = LastLines()
 
-        init(_ reader: PipeReader, to destination: OutputWriter.Destination) {
+        struct Way {
+            let destination: OutputWriter.Destination
+            var passer: LinePasser
+        }
+
+        init(_ reader: PipeReader, to destination: OutputWriter.Destination, marked prefix: [UInt8], log: OutputWriter.Destination?) {
             self.reader = reader
-            self.destination = destination
+            ways = [Way(destination: destination, passer: LinePasser(prefix: prefix))]
+            if let log { ways.append(Way(destination: log, passer: LinePasser(prefix: []))) }
+        }
+
+        /// Passes on, every way, what there is to be passed on by `take`, which is told whether the last line is this output's own.
+        func pass(_ take: (_ passer: inout LinePasser, _ isFirst: Bool, _ standsOpen: Bool) -> LinePasser.Passed) {
+            for index in ways.indices {
+                let destination = ways[index].destination
+                let passed = take(&ways[index].passer, index == 0, destination.standsOpen(for: self))
+                destination.write(passed.bytes, leavingOpen: passed.standsOpen, by: self)
+            }
         }
     }
 
     /// Starts the worker. `happened` is called on the loop's thread, later. Throws what `ChildProcess` throws.
     init(
-        loop: Loop, rank: Int, prefix: String, _ specification: ChildProcess.Specification, _ destinations: Destinations,
+        loop: Loop, rank: Int, life: Life, prefix: String, _ specification: ChildProcess.Specification, _ destinations: Destinations,
         happened: @escaping (Worker, Event) -> Void
     ) throws(LoopError) {
         var specification = specification
@@ -56,8 +70,7 @@ final class Worker {
         specification.errors = .pipe
         specification.ownGroup = true
         self.rank = rank
-        self.prefix = Array(prefix.utf8)
-        self.destinations = destinations
+        self.life = life
         self.happened = happened
         weak var worker: Worker?
         let child = try ChildProcess(loop: loop, specification) { worker?.didExit($0) }
@@ -65,14 +78,19 @@ final class Worker {
         self.child = child
         worker = self
         outputs = [
-            Output(child.output!, to: destinations.output), Output(child.errors!, to: destinations.errors),
-        ]
+            (child.output, destinations.output), (child.errors, destinations.errors),
+        ].compactMap { reader, destination in
+            reader.map { Output($0, to: destination, marked: Array(prefix.utf8), log: destinations.log) }
+        }
         for output in outputs {
             output.reader.received = { [unowned self, unowned output] in received($0, from: output) }
             output.reader.ended = { [unowned self, unowned output] _ in ended(output) }
             output.reader.startReading()
         }
     }
+
+    /// `rank 2 (pid 1234)`.
+    var name: String { "rank \(rank) (pid \(pid))" }
 
     // MARK: Control
 
@@ -101,7 +119,19 @@ final class Worker {
 
     /// The newest lines of the standard error, or, if there are none, of the standard output.
     var lastLines: [String] {
-        outputs[1].lastLines.isEmpty ? outputs[0].lastLines.text : outputs[1].lastLines.text
+        (outputs.last { !$0.lastLines.isEmpty } ?? outputs.first)?.lastLines.text ?? []
+    }
+
+    /// Whether a begun line waits for `tick`.
+    var hasBegunLine: Bool { outputs.contains { $0.ways.contains(where: \.passer.isPending) } }
+
+    /// Whether others' lines stand within one of this worker's, which was too long to be kept.
+    var hasTornLine: Bool { outputs.contains { $0.ways[0].passer.hasTornLine } }
+
+    /// Passes on what is of begun lines for long enough.
+    func tick() {
+        let now = ContinuousClock.now - started
+        for output in outputs { output.pass { passer, _, standsOpen in passer.tick(at: now, standsOpen: standsOpen) } }
     }
 
     // MARK: Callbacks
@@ -116,41 +146,20 @@ final class Worker {
     }
 
     private func received(_ chunk: UnsafeRawBufferPointer, from output: Output) {
-        var block: [UInt8] = []
-        var logged: [UInt8] = []
-        block.reserveCapacity(chunk.count + chunk.count / 4)
-        output.splitter.append(chunk) { add($0, to: &block, &logged, output) }
-        send(block, logged, output)
+        let now = ContinuousClock.now - started
+        output.pass { passer, isFirst, standsOpen in
+            passer.append(chunk, at: now, standsOpen: standsOpen) { if isFirst { output.lastLines.append($0) } }
+        }
         happened(self, .output)
     }
 
     private func ended(_ output: Output) {
         output.reader.close()
-        var block: [UInt8] = []
-        var logged: [UInt8] = []
-        output.splitter.finish { add($0, to: &block, &logged, output) }
-        send(block, logged, output)
+        output.pass { passer, isFirst, standsOpen in
+            passer.finish(standsOpen: standsOpen) { if isFirst { output.lastLines.append($0) } }
+        }
         guard outputs.allSatisfy({ $0.reader.isClosed }), outputIsOpen else { return }
         outputIsOpen = false
         happened(self, .outputEnded)
-    }
-
-    private func add(
-        _ line: UnsafeRawBufferPointer, to block: inout [UInt8], _ logged: inout [UInt8], _ output: Output
-    ) {
-        let newline = UInt8(ascii: "\n")
-        block += prefix
-        block += line
-        block.append(newline)
-        if destinations.log != nil {
-            logged += line
-            logged.append(newline)
-        }
-        output.lastLines.append(line)
-    }
-
-    private func send(_ block: [UInt8], _ logged: [UInt8], _ output: Output) {
-        output.destination.write(block)
-        destinations.log?.write(logged)
     }
 }

@@ -12,6 +12,8 @@ import Training
 /// `Trainer.warn`, since Swift itself would answer an error at top level with a crash. To handle errors yourself, call `Ring(.current())` and
 /// `close()`.
 ///
+/// Standard output is written line by line from here on, so that what a program prints is seen at once, and not lost if it is killed.
+///
 /// A worker that the job no longer needs (`RingDeparture`) ends with status 0 and no word.
 ///
 /// Call it on the main thread, which becomes the compute thread. Where a worker has cores to itself, `threadsPerWorker` of them may compute;
@@ -20,6 +22,7 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
     signal(SIGPIPE, SIG_IGN)
     // A file that may not grow any more is an error of the write, like a full disk.
     signal(SIGXFSZ, SIG_IGN)
+    bufferStandardOutputByLines()
     var name = ""
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?
@@ -110,7 +113,7 @@ private final class MembershipReport: Sendable {
             print((causes + ["\(ranks.count) worker\(ranks.count == 1 ? " goes" : "s go") on"]).joined(separator: "; "))
         case .refusedStranger(let address, let cause):
             print("refused a connection from \(address): \(cause)")
-        case .formed, .joined, .fenced, .left, .waitingForWorkers, .scale: break
+        case .formed, .joined, .fenced, .left, .silence, .waitingForWorkers, .scale: break
         }
     }
 

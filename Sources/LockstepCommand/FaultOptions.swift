@@ -10,10 +10,13 @@ struct FaultOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "With fewer workers than this wait for more instead of going on.")
     var minWorkers = 1
 
-    @Option(parsing: .unconditional, help: "Wait so many seconds for --min-workers, then write a checkpoint and stop.")
+    @Option(parsing: .unconditional, help: """
+            Wait so many seconds for --min-workers, then write a checkpoint and stop; or, where no worker that has the run's state \
+            gives a sign of life, for one of them.
+            """)
     var rejoinTimeout = 60.0
 
-    @Option(parsing: .unconditional, help: "A worker that gives no sign of life for so many seconds is frozen, and is shut out.")
+    @Option(parsing: .unconditional, help: "A worker that gives no sign of life for so many seconds while others do is frozen, and is shut out.")
     var peerTimeout = 5.0
 
     func validate() throws {

@@ -12,8 +12,8 @@ struct LockstepCommand: ParsableCommand {
               lockstep run -n 4 -- .build/release/Spirals      your own program
               lockstep check -n 4                              is all-reduce right here?
 
-            On several hosts start the program on each, with RANK, WORLD_SIZE, MASTER_ADDR,
-            MASTER_PORT and LOCKSTEP_SECRET in its environment.
+            On several hosts start the program on each, with RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and LOCKSTEP_SECRET in \
+            its environment.
             """,
         version: "0.1.0",
         subcommands: [
@@ -28,12 +28,19 @@ struct LockstepCommand: ParsableCommand {
         signal(SIGXFSZ, SIG_IGN)
         do {
             var command = try parseAsRoot()
+            if type(of: command).configuration.subcommands.count > 0 { needsSubcommand(type(of: command)) }
             try command.run()
         } catch let failure as ExitStatus {
             Glibc.exit(failure.status)
         } catch {
             report(error)
         }
+    }
+
+    /// A command that does nothing by itself was called by itself: whoever asked for help gets it, who did not has forgotten something.
+    private static func needsSubcommand(_ command: any ParsableCommand.Type) -> Never {
+        writeAll(helpMessage(for: command) + "\n", to: STDERR_FILENO)
+        Glibc.exit(2)
     }
 
     /// One line for whatever went wrong; help and version are not wrong.
@@ -71,6 +78,11 @@ extension LockstepCommand {
 /// Ends the process with a status and no further word: what there is to say has been said.
 struct ExitStatus: Error {
     let status: Int32
+}
+
+/// `1 worker`, `2 workers`.
+func count(_ number: Int, _ one: String, _ many: String? = nil) -> String {
+    "\(number) \(number == 1 ? one : many ?? one + "s")"
 }
 
 /// Writes to standard output at once: what is printed reaches a pipe or a file when it is printed, in whole lines.

@@ -12,7 +12,7 @@ struct ScaleCommand: ParsableCommand {
             lockstep train text --data FILE -n 4 --out RUN &
             lockstep scale -n 6 --out RUN
 
-            New workers come in at the end of a step, with the others' state; those that are too many go then. The result is
+            New workers come in at the end of a step, with the others' state; those that are too many go then. The result is \
             the same bits. Call it on the launcher's host, as the user who started the job.
             """)
 
@@ -52,13 +52,14 @@ struct StatusCommand: ParsableCommand {
     }
 
     func run() throws {
+        if let fault = JobDirectory.fault(in: out) { throw UsageError(fault) }
         guard let record = JobDirectory.read(out) else { throw RunningJob.missing(out) }
         let isRunning = JobDirectory.isRunning(out, record)
         let state = isRunning ? "running" : record.status.map { "ended with status \($0)" } ?? "killed"
         printOutput("\(state): launcher \(record.pid) on \(record.host), coordinator \(record.coordinator), generation \(record.generation)")
         for worker in record.workers {
             let state = isRunning || record.status != nil ? worker.state.rawValue : "gone"
-            printOutput("rank \(worker.rank)  pid \(worker.pid)  \(worker.host)  \(state)  \(worker.restarts) restarts")
+            printOutput("rank \(worker.rank)  pid \(worker.pid)  \(worker.host)  \(state)  \(count(worker.restarts, "restart"))")
         }
     }
 }
@@ -70,6 +71,7 @@ private struct RunningJob {
     let secret: Secret
 
     init(directory: String) throws {
+        if let fault = JobDirectory.fault(in: directory) { throw UsageError(fault) }
         guard let record = JobDirectory.read(directory) else { throw RunningJob.missing(directory) }
         if let status = record.status { throw UsageError("the job in \(directory) has ended, with status \(status)") }
         guard record.host == currentHostName() else {

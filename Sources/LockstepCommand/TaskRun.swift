@@ -176,7 +176,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         }
         if checkpoint.manifest.step > trainer.totalSteps {
             throw UsageError(
-                "\(checkpoint.path) has \(checkpoint.manifest.step) steps, more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
+                "\(checkpoint.path) has \(count(checkpoint.manifest.step, "step")), more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
         }
     }
 
@@ -201,13 +201,14 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
         if trainer.committedSteps > 0 { printOutput("resumed after step \(trainer.committedSteps)") }
         if trainer.worldSize > microBatches {
             printError(
-                "\(trainer.worldSize - microBatches) of \(trainer.worldSize) workers have nothing to do: a step has \(microBatches) "
-                    + "micro-batches; raise --global-batch-size or lower --micro-batch-size")
+                idleWorkers(trainer.worldSize - microBatches, of: trainer.worldSize)
+                    + ": a step has \(count(microBatches, "micro-batch", "micro-batches")); "
+                    + "raise --global-batch-size or lower --micro-batch-size")
         }
     }
 
-    private func count(_ number: Int, _ one: String, _ many: String? = nil) -> String {
-        "\(number) \(number == 1 ? one : many ?? one + "s")"
+    private func idleWorkers(_ idle: Int, of all: Int) -> String {
+        "\(idle) of \(count(all, "worker")) \(idle == 1 ? "has" : "have") nothing to do"
     }
 
     private func conclude(_ evaluation: Evaluation) {

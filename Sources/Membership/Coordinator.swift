@@ -34,6 +34,8 @@ package final class Coordinator {
     private var roster: Roster
     private var channels: [Roster.Connection: ControlChannel] = [:]
     private var nextConnection = 0
+    /// The newest connection when a rank's process ended: what comes from there, or from older ones, was said by the dead.
+    private var lastOfTheDead: [UInt32: Roster.Connection] = [:]
     private var listener: TCPListener?
     private let timer: Timer
     private let start = SuspendingClock.now
@@ -83,6 +85,7 @@ package final class Coordinator {
 
     /// The process of a rank has ended: for launchers, which see it. `willReturn` says whether it is being started again.
     package func processEnded(rank: Int, willReturn: Bool = false) {
+        lastOfTheDead[UInt32(rank)] = nextConnection
         receive(.processEnded(rank: UInt32(rank), willReturn: willReturn))
     }
 
@@ -106,12 +109,14 @@ package final class Coordinator {
 
     private func greet(_ stream: TCPStream) {
         let own = Introduction(purpose: .control, generation: 0, rank: Introduction.coordinatorRank)
+        nextConnection += 1
+        let connection = nextConnection
         do throws(LoopError) {
             let handshake = Handshake.accepting(secret: secret, own: own, otherPurposes: [.client])
             _ = try HandshakeRunner(stream: stream, handshake: handshake) { [weak self] result in
                 guard let self, !isClosed else { return stream.close() }
                 switch result {
-                case .success(let peer): admit(stream, peer)
+                case .success(let peer): admit(stream, peer, connection)
                 case .failure(let failure): tell(stream.peerAddress, failure.description)
                 }
             }
@@ -127,9 +132,7 @@ package final class Coordinator {
         happened(.refusedStranger(address: address, cause: cause))
     }
 
-    private func admit(_ stream: TCPStream, _ peer: Introduction) {
-        nextConnection += 1
-        let connection = nextConnection
+    private func admit(_ stream: TCPStream, _ peer: Introduction, _ connection: Roster.Connection) {
         let isClient = peer.purpose == .client
         if !isClient { hasMetWorkers = true }
         channels[connection] = ControlChannel(
@@ -137,6 +140,8 @@ package final class Coordinator {
             received: { [weak self] channel, message in
                 guard let self, !isClosed else { return }
                 if isClient { return answer(message, of: connection, over: channel) }
+                // A process may end right after it has spoken, and its rank's next one is not to be taken for it.
+                guard connection > lastOfTheDead[peer.rank] ?? 0 else { return }
                 receive(.said(message, connection, provenRank: peer.rank))
             },
             ended: { [weak self] _, cause in
@@ -151,7 +156,7 @@ package final class Coordinator {
         channels[connection] = nil
         if case .scale(let workers) = message {
             let refusal = scale(to: Int(workers))
-            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: "the job is to have \(workers) workers"))
+            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: "the job is to have \(workers) worker\(workers == 1 ? "" : "s")"))
         } else {
             channel.send(.refuse(reason: "a client can only ask for a number of workers"))
         }

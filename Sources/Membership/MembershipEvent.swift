@@ -9,6 +9,8 @@ package enum MembershipEvent: Sendable, Equatable {
     /// A worker has given no sign of life for `peerTimeout`, or holds everybody up: its process, if it is there, is to be killed.
     /// `lost` comes as well.
     case fenced(rank: Int)
+    /// Nothing is heard of those that have the run's state.
+    case silence(Silence)
     /// A member has done its work, or has gone because it was asked to (`scale`).
     case left(rank: Int)
     /// The run stands still until there are more workers, or `rejoinTimeout` is over.
@@ -17,4 +19,14 @@ package enum MembershipEvent: Sendable, Equatable {
     case scale(workers: Int)
     /// A connection that did not prove itself was closed. Told once for each address and cause.
     case refusedStranger(address: String, cause: String)
+}
+
+/// All members are silent at once: they are stopped, the launcher was, or the whole machine. Nobody is taken for dead.
+package enum Silence: Sendable, Equatable {
+    /// Nothing was heard of these, all members, for this time; the run waits so long for one of them.
+    case begun(ranks: [Int], time: Duration, limit: Duration)
+    /// This one has spoken.
+    case over(rank: Int)
+    /// None has spoken in time: they are fenced.
+    case tooLong(limit: Duration)
 }

@@ -104,8 +104,8 @@ extension Roster {
         if have + mayCome >= need, waited < configuration.rejoinTimeout { return true }
         stopOrder =
             have + mayCome < need
-            ? "\(have) of the \(need) workers that it needs are left, and no other will come"
-            : "\(have) of the \(need) workers that it needs were there within \(configuration.rejoinTimeout.secondsText)"
+            ? "\(have) of the \(need) workers that it needs \(have == 1 ? "is" : "are") left, and no other will come"
+            : "\(have) of the \(need) workers that it needs \(have == 1 ? "was" : "were") there within \(configuration.rejoinTimeout.secondsText)"
         waitingSince = nil
         return false
     }

@@ -5,6 +5,10 @@ import Wire
 extension Roster {
     /// A member is asked for a sign of life so many times before it is given up.
     static let pingsInTime = 5
+    /// A member that has answered one of so many pings shows that the others could be heard.
+    private static let pingsThatProve = 2
+    /// So many pings that no member answered: all stood still.
+    private static let pingsUntilStandstill = 3
     /// So many failures in a row of two members to connect, and the one complained about is lost.
     static let mostComplaints = 3
     /// So many rings that stood still although nobody was to blame, and somebody is.
@@ -14,25 +18,52 @@ extension Roster {
     /// When `tick` is to come.
     package var nextDeadline: Duration {
         let deadlines = [
-            isGathering ? configuration.joinTimeLimit : nil, stallDeadline, waitingSince.map { $0 + configuration.rejoinTimeout },
+            isGathering ? joinDeadline : nil, stallDeadline, waitingSince.map { $0 + configuration.rejoinTimeout },
             formingSince.map { $0 + configuration.timeout },
         ]
         // What is past has been judged, and nothing came of it.
         return deadlines.reduce(nextPing) { soonest, other in other.map { $0 > now ? min(soonest, $0) : soonest } ?? soonest }
     }
 
-    /// A coordinator that was frozen itself has heard nobody: that is not their silence.
+    private var pingInterval: Duration { configuration.peerTimeout / Roster.pingsInTime }
+
+    /// A coordinator that was frozen itself has heard nobody: that is not their silence, and no time in which anybody could have come.
     mutating func forgiveIfAsleep(until time: Duration) {
-        guard time - nextDeadline > configuration.peerTimeout / 2 else { return }
-        for rank in entries.keys { entries[rank]!.lastWord = time }
+        let slept = time - nextDeadline
+        guard slept > configuration.peerTimeout / 2 else { return }
+        forgiveSilence(at: time)
         nextPing = time
+        guard slept >= configuration.peerTimeout else { return }
+        joinDeadline += slept
+        waitingSince = waitingSince.map { $0 + slept }
+        formingSince = formingSince.map { $0 + slept }
+        stallDeadline = stallDeadline.map { $0 + slept }
+        silentSince = silentSince.map { $0 + slept }
+    }
+
+    /// Something was heard of a worker. Where it is the first word of any member for long, all stood still, and none is behind the others
+    /// but for the order in which they are heard.
+    mutating func heard(_ rank: UInt32) {
+        guard let entry = entries[rank] else { return }
+        entries[rank]?.lastWord = now
+        guard entry.isMember else { return }
+        if now - lastMemberWord > pingInterval * Roster.pingsUntilStandstill { forgiveSilence(at: now) }
+        lastMemberWord = now
+        guard silentSince != nil else { return }
+        silentSince = nil
+        actions.append(.tell(.silence(.over(rank: Int(rank)))))
+    }
+
+    private mutating func forgiveSilence(at time: Duration) {
+        for rank in entries.keys { entries[rank]?.lastWord = time }
+        lastMemberWord = time
     }
 
     mutating func judgeTime() {
-        if isGathering, !isOver, now >= configuration.joinTimeLimit { giveUpGathering() }
+        if isGathering, !isOver, now >= joinDeadline { giveUpGathering() }
         if now >= nextPing {
-            nextPing = now + configuration.peerTimeout / Roster.pingsInTime
-            fenceTheSilent()
+            nextPing = now + pingInterval
+            judgeSilence()
             for entry in sorted(where: { $0.standing != .left }) { actions.append(.send(.ping, to: entry.connection)) }
         }
         if let deadline = stallDeadline, now >= deadline { judgeStall() }
@@ -49,15 +80,39 @@ extension Roster {
         isOver = true
     }
 
-    private mutating func fenceTheSilent() {
-        for entry in sorted(where: { $0.standing != .left && now - $0.lastWord >= configuration.peerTimeout }) {
-            fence(entry, "frozen: no word of it for \((now - entry.lastWord).secondsText)")
+    /// Who is silent while a member speaks is frozen. Where no member speaks the launcher was stopped, or the machine, or all of them; and
+    /// who alone has the run's state is nobody to go on without.
+    private mutating func judgeSilence() {
+        let silent = sorted { $0.standing != .left && now - $0.lastWord >= configuration.peerTimeout }
+        guard !silent.isEmpty else { return }
+        let hasEndedWell = entries.values.contains { $0.standing == .left }
+        if hasEndedWell || now - lastMemberWord <= pingInterval * Roster.pingsThatProve {
+            return fence(silent)
         }
+        let members = silent.filter(\.isMember)
+        guard !members.isEmpty, members.count == entries.values.count(where: \.isMember) else { return }
+        guard let since = silentSince else {
+            silentSince = now
+            let ranks = members.map { Int($0.member.rank) }
+            let limit = configuration.rejoinTimeout
+            actions.append(.tell(.silence(.begun(ranks: ranks, time: now - lastMemberWord, limit: limit))))
+            return
+        }
+        guard now - since >= configuration.rejoinTimeout else { return }
+        silentSince = nil
+        actions.append(.tell(.silence(.tooLong(limit: now - since))))
+        fence(members)
+    }
+
+    private mutating func fence(_ silent: [Entry]) {
+        for entry in silent { fence(entry, "frozen: no word of it for \((now - entry.lastWord).secondsText)") }
     }
 
     /// They live, but do not come to the next ring, for which others wait.
     private mutating func fenceTheMissing() {
-        formingSince = nil
+        let isWaitedFor = entries.values.contains { if case .joined = $0.standing { true } else { false } }
+        formingSince = isWaitedFor ? nil : now
+        guard isWaitedFor else { return }
         for entry in sorted(where: { if case .running = $0.standing { true } else { false } }) {
             fence(entry, "stuck: it has not come to the next ring within \(configuration.timeout.secondsText)")
         }

@@ -98,6 +98,12 @@ package struct Roster: ~Copyable {
 
     // Time, as the last event had it.
     var now = Duration.zero
+    /// When the first world must be there.
+    var joinDeadline: Duration
+    /// When something was last heard of any member.
+    var lastMemberWord = Duration.zero
+    /// Since when it is known that of no member anything is heard.
+    var silentSince: Duration?
     var nextPing: Duration
     var lastRefused: String?
     /// For whom each rank that has stalled is waiting.
@@ -112,6 +118,7 @@ package struct Roster: ~Copyable {
         precondition(configuration.worldSize >= 1)
         self.configuration = configuration
         targetSize = configuration.worldSize
+        joinDeadline = configuration.joinTimeLimit
         nextPing = configuration.peerTimeout / Roster.pingsInTime
     }
 
@@ -147,7 +154,7 @@ package struct Roster: ~Copyable {
     // MARK: What workers say
 
     private mutating func take(_ message: ControlMessage, _ connection: Connection, provenRank rank: UInt32) {
-        if let known = rankOf[connection] { entries[known]?.lastWord = now }
+        if let known = rankOf[connection] { heard(known) }
         switch message {
         case .join(let join): take(join, connection, provenRank: rank)
         case .leave: leave(connection)
@@ -177,6 +184,7 @@ package struct Roster: ~Copyable {
         rankOf[connection] = rank
         let standing = isGathering ? Standing.joined(isOpen: false, isBoundary: false) : .preparing
         entries[rank] = Entry(connection: connection, member: join.member, standing: standing, lastWord: now)
+        heard(rank)
         mayReturn.insert(rank)
         let member = join.member
         actions.append(

@@ -169,6 +169,12 @@ func isAlive(_ pid: Int32) -> Bool {
     return !text[name...].hasPrefix(") Z") && !text[name...].hasPrefix(") X")
 }
 
+/// Whether a process has been stopped, as by Ctrl-Z.
+func isStopped(_ pid: Int32) -> Bool {
+    let text = contents(of: "/proc/\(pid)/stat")
+    return text.lastIndex(of: ")").map { text[$0...].hasPrefix(") T") } ?? false
+}
+
 /// A variable of a process's environment.
 func variable(_ name: String, of pid: Int32) -> String? {
     contents(of: "/proc/\(pid)/environ").split(separator: "\0").first { $0.hasPrefix(name + "=") }.map {

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 /// The README's trainer.
@@ -16,5 +17,19 @@ import Testing
         let source = contents(of: packageRoot + "/Sources/Spirals/main.swift")
         #expect(blocks.first.map(String.init) == source)
         #expect(source.split(separator: "\n", omittingEmptySubsequences: false).dropLast().count <= 40)
+    }
+}
+
+/// What programs of one's own print.
+@Suite(.serialized) struct PrintTests {
+    /// Swift prints through the C library, which keeps lines back where no terminal reads them: they would be lost with a worker that is
+    /// killed. So it is with a whole worker, and with a program that makes its ring itself.
+    @Test(arguments: ["worker", "ring"]) func whatAWorkerPrintsIsSeenBeforeItEnds(kind: String) throws {
+        let run = try startLockstep(["run", "-n", "2", "--", built("Probe"), "print", kind])
+        // It ends only when it is killed.
+        #expect(wait { run.output.split(separator: "\n").count == 2 || !isAlive(run.pid) }, "\(run.output)\(run.errors)")
+        for pid in run.children where variable("RANK", of: pid) != nil { kill(pid, SIGKILL) }
+        let ended = try run.ended()
+        #expect(ended.status == 137 && ended.lines.sorted() == ["[0] printed", "[1] printed"], "\(ended.output)\(ended.errors)")
     }
 }

@@ -1,4 +1,5 @@
 import EventLoop
+import Glibc
 import Testing
 
 @Test func timersFireInTheOrderOfTheirDelaysAndNeverEarly() throws {
@@ -45,6 +46,33 @@ import Testing
         timer.start(every: .milliseconds(1))
     }
     #expect(ticks == 5)
+}
+
+/// A process that was stopped over a deadline first reads what came in time.
+@Test func aDeadlineThatWasSleptThroughComesAfterWhatCameInTime() throws {
+    var order: [String] = []
+    try withLoop { loop in
+        let deadline = try Timer(loop: loop) {
+            order.append("deadline")
+            loop.stop()
+        }
+        // It takes some passes of the loop to be read, as a handshake does.
+        var passes = 0
+        weak var again: Wake?
+        let wake = try Wake(loop: loop) {
+            passes += 1
+            if passes < 4 { again?.signal() } else { order.append("word") }
+        }
+        again = wake
+        let sleeper = try Timer(loop: loop) {
+            deadline.start(after: .milliseconds(20))
+            wake.signal()
+            // As long as a stop.
+            usleep(1_200_000)
+        }
+        sleeper.start(after: .zero)
+    }
+    #expect(order == ["word", "deadline"])
 }
 
 @Test func startingAgainMovesTheDeadline() throws {

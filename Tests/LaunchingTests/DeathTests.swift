@@ -27,7 +27,7 @@ extension Supervision {
 private func lost(
     _ rank: Int, _ ending: ChildProcess.Ending = killed, fenced: Bool = false, remaining: Int, _ outlook: Supervision.Outlook
 ) -> Supervision.Action {
-    .lost(Supervision.Loss(rank: rank, ending: ending, wasFenced: fenced, remaining: remaining, outlook: outlook))
+    .lost(Supervision.Loss(Life(rank: rank), ending: ending, wasFenced: fenced, remaining: remaining, outlook: outlook))
 }
 
 @Test func theOthersGoOnWithoutAWorkerThatIsKilled() {
@@ -78,7 +78,7 @@ private func lost(
     _ = supervision.end(1, killed, at: .seconds(2))
     _ = supervision.receive(.formed(ranks: [2]), at: .seconds(2))
     let actions = supervision.end(2, .killed(by: .terminate), at: .seconds(3))
-    #expect(actions.suffix(2) == [.blame(rank: 2, .killed(by: .terminate)), .finish(status: 143)])
+    #expect(actions.suffix(2) == [.blame(Life(rank: 2), .killed(by: .terminate)), .finish(status: 143)])
 }
 
 /// Nobody would be there to give it the state.
@@ -90,7 +90,7 @@ private func lost(
     #expect(actions.allSatisfy { if case .start = $0 { false } else { true } })
     var last: [Supervision.Action] = []
     for rank in 0..<3 { last = supervision.receive(.outputEnded(rank: rank), at: .seconds(1)) }
-    #expect(last == [.blame(rank: 0, killed), .finish(status: 137)])
+    #expect(last == [.blame(Life(rank: 0), killed), .finish(status: 137)])
 }
 
 @Test func beforeThereIsARingADeadWorkerComesAgainOrAllEnd() {
@@ -111,7 +111,7 @@ private func lost(
     #expect(supervision.nextDeadline == .milliseconds(1250))
     #expect(
         supervision.receive(.tick, at: .milliseconds(1250))
-            == [.blame(rank: 1, .killed(by: .segmentationFault)), .finish(status: 139)])
+            == [.blame(Life(rank: 1), .killed(by: .segmentationFault)), .finish(status: 139)])
 
     var policy = Supervision.Policy()
     policy.survivesDeaths = false
@@ -133,7 +133,7 @@ private func lost(
     var other = three(maxRestarts: 1)
     _ = other.end(2, peerLost, at: .seconds(1))
     _ = other.end(1, .exited(status: 4), at: .milliseconds(1100))
-    #expect(other.receive(.tick, at: .milliseconds(1250)).first == .blame(rank: 1, .exited(status: 4)))
+    #expect(other.receive(.tick, at: .milliseconds(1250)).first == .blame(Life(rank: 1), .exited(status: 4)))
 }
 
 @Test func soItIsBeforeThereIsARing() {
@@ -155,7 +155,7 @@ private func lost(
     var victim = two(maxRestarts: 1)
     _ = victim.end(0, peerLost, at: .seconds(1))
     let ends = victim.end(1, .exited(status: 4), at: .milliseconds(1100)).suffix(2)
-    #expect(ends == [.blame(rank: 1, .exited(status: 4)), .finish(status: 4)])
+    #expect(ends == [.blame(Life(rank: 1), .exited(status: 4)), .finish(status: 4)])
 }
 
 @Test func aLostWorkerThatDoesNotNoticeIsEnded() {
@@ -247,4 +247,51 @@ private func lost(
     #expect(supervision.nextDeadline == nil)
     for rank in 1..<2 { _ = supervision.end(rank, ok, at: .seconds(12)) }
     #expect(supervision.end(2, ok, at: .seconds(12)) == [.finish(status: 0)])
+}
+
+/// The first that died is at work again, and has nothing yet to go on with, when the last one dies: that one is why the run ends, and the
+/// other's new life is ended for company.
+@Test(arguments: [Duration.zero, .milliseconds(50), .seconds(20)])
+func whoDiesLastIsToBlameAndNoLifeForAnother(later: Duration) {
+    var policy = Supervision.Policy()
+    policy.maxRestarts = 3
+    var supervision = Supervision(workerCount: 2, policy: policy)
+    for rank in 0..<2 { _ = supervision.receive(.started(rank: rank), at: .zero) }
+    _ = supervision.receive(.formed(ranks: [0, 1]), at: .zero)
+    let died = Duration.seconds(1)
+    #expect(supervision.end(0, .killed(by: .abort), at: died).last == .start(rank: 0))
+    _ = supervision.receive(.started(rank: 0, life: 1), at: died)
+    let last = supervision.end(1, killed, at: died + later)
+    #expect(last.first == lost(1, remaining: 0, .nobodyLeft) && last.contains(.signal(rank: 0, .terminate)))
+    // Seen together, the first one; its new life still goes on when it is named, and ends by our own signal.
+    let life = Life(rank: later == .zero ? 0 : 1)
+    let ending = later == .zero ? ChildProcess.Ending.killed(by: .abort) : killed
+    let suspects = supervision.suspects
+    #expect(suspects == [life])
+    #expect(supervision.receive(.tick, at: died + later + .milliseconds(50)) == [.blame(life, ending)])
+    #expect(supervision.end(0, .killed(by: .terminate), at: died + later + .milliseconds(60)) == [.finish(status: ending.status)])
+}
+
+/// Who is shut out is nobody to go on with.
+@Test func theFencedAreNotThoseWhoGoOn() {
+    var supervision = three(maxRestarts: 3)
+    for rank in 0..<3 { #expect(supervision.receive(.fenced(rank: rank), at: .seconds(1)) == [.signal(rank: rank, .kill)]) }
+    #expect(supervision.end(1, killed, at: .seconds(1)).first == lost(1, fenced: true, remaining: 0, .nobodyLeft))
+}
+
+@Test func whatAWorkerWasToldToDoIsObedience() {
+    var supervision = three()
+    func isObedience(_ ending: ChildProcess.Ending) -> Bool { supervision.isObedience(ending, of: 0) }
+    #expect(isObedience(stopped) && !isObedience(.killed(by: .interrupt)) && !isObedience(killed))
+    _ = supervision.receive(.interrupt, at: .seconds(1))
+    #expect(isObedience(stopped) && isObedience(.killed(by: .interrupt)) && isObedience(.exited(status: 130)) && !isObedience(killed))
+}
+
+/// After a Ctrl-C the machine is wanted back: what the workers die of then is no crash.
+@Test func everySignalThatWorkersWereSentIsObeyed() {
+    var supervision = three()
+    _ = supervision.receive(.interrupt, at: .seconds(1))
+    _ = supervision.receive(.terminate(by: .user1), at: .seconds(2))
+    for rank in 0..<2 { #expect(supervision.end(rank, .killed(by: .user1), at: .seconds(2)) == []) }
+    #expect(supervision.end(2, .killed(by: .user1), at: .seconds(2)) == [.finish(status: 138)])
 }

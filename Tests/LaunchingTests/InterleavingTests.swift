@@ -46,9 +46,9 @@ private func follow(_ script: [Step], _ characters: [Character], interrupts: Int
             case .signal(let rank, let signal):
                 #expect(endings[rank] == nil || outputIsOpen[rank], "a signal to a worker that is over")
                 signals[rank].insert(signal)
-            case .blame(let rank, let ending):
-                #expect(blamed == nil && endings[rank] == ending)
-                blamed = rank
+            case .blame(let life, let ending):
+                #expect(blamed == nil && endings[life.rank] == ending && life.number == 0)
+                blamed = life.rank
             case .closeOutput(let rank): outputIsOpen[rank] = false
             case .abandon(let ranks): abandoned.formUnion(ranks)
             case .announce: break

@@ -112,3 +112,39 @@ import Testing
     #expect(launched.outcome.status == 0 && ticks >= 20 && errors.text == "[0] begun\n[0] written\n")
     #expect(read.withLock { $0.count } == total)
 }
+
+@Test func aLongLineComesWhole() throws {
+    let launched = try launch("head -c 300000 /dev/zero | tr '\\0' x; echo; echo end", workers: 1)
+    #expect(launched.output.text == "[0] " + String(repeating: "x", count: 300_000) + "\n[0] end\n")
+    #expect(launched.errors.text == "")
+}
+
+/// What stands on a terminal without a line's end is passed on while the worker waits for it to be seen.
+@Test(arguments: ["Name? ", "10%\r"]) func whatHasNoEndIsPassedOnInTime(text: String) throws {
+    let output = try Capture()
+    var seen: [String] = []
+    var timer: Timer?
+    // The worker waits until it has been seen.
+    var path = Array("/tmp/lockstep-seen-XXXXXX".utf8CString)
+    let descriptor = mkstemp(&path)
+    try #require(descriptor >= 0)
+    close(descriptor)
+    let file = String(decoding: path.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    unlink(file)
+    defer { unlink(file) }
+    let shown = text.replacing("%", with: "%%").replacing("\r", with: "\\r")
+    let script = "printf '\(shown)'; i=0; while [ ! -e \(file) ] && [ $i -lt 600 ]; do sleep 0.05; i=$((i+1)); done; echo there"
+    let launched = try launch(script, workers: 1) {
+        $0.outputDescriptor = output.descriptor
+        $0.beforeStart = { loop in
+            timer = try Timer(loop: loop) {
+                guard seen.isEmpty, !output.text.isEmpty else { return }
+                seen.append(output.text)
+                close(creat(file, 0o600))
+            }
+            timer?.start(every: .milliseconds(10))
+        }
+    }
+    #expect(launched.outcome.status == 0 && seen == ["[0] " + text])
+    #expect(output.text == "[0] \(text)" + (text.hasSuffix("\r") ? "[0] " : "") + "there\n")
+}

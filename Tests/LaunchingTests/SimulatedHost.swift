@@ -11,6 +11,8 @@ struct SimulatedHost: ~Copyable {
         case join(Int, life: Int)
         case form
         case die(Int, life: Int, ChildProcess.Ending)
+        /// It dies of a signal that it was sent.
+        case obey(Int, life: Int, Signal)
         case closeOutput(Int, life: Int)
         case fence(Int, life: Int)
         case stopTogether
@@ -51,6 +53,10 @@ struct SimulatedHost: ~Copyable {
     private(set) var hasFailed = false
     private(set) var wasAskedToEnd = false
     private(set) var blamed: ChildProcess.Ending?
+    /// How each life ended, and which of them by a signal that it was sent without having been shut out.
+    private var endings: [Life: ChildProcess.Ending] = [:]
+    private var obedient: Set<Life> = []
+    private var fenced: Set<Life> = []
     private(set) var hasCompleted = false
     private var startsOfScaling = 0
     /// What happened, for reading a seed that fails.
@@ -135,6 +141,10 @@ struct SimulatedHost: ~Copyable {
         case .form: form()
         case .die(let rank, let life, let ending):
             if isAlive(rank, life) { die(rank, ending) }
+        case .obey(let rank, let life, let signal):
+            guard isAlive(rank, life) else { break }
+            if !fenced.contains(self.life(rank)) { obedient.insert(self.life(rank)) }
+            die(rank, .killed(by: signal))
         case .closeOutput(let rank, let life):
             guard processes[rank].life == life, processes[rank].outputIsOpen else { break }
             processes[rank].outputIsOpen = false
@@ -143,6 +153,7 @@ struct SimulatedHost: ~Copyable {
             guard isAlive(rank, life), processes[rank].isFrozen else { break }
             processes[rank].isMember = false
             tell(.lost(rank: rank))
+            fenced.insert(self.life(rank))
             tell(.fenced(rank: rank))
             formSoon()
         case .stopTogether: endTogether(.exited(status: WorkerStatus.stopped))
@@ -187,8 +198,11 @@ struct SimulatedHost: ~Copyable {
 
     private func isAlive(_ rank: Int, _ life: Int) -> Bool { processes[rank].life == life && processes[rank].isRunning }
 
+    private func life(_ rank: Int) -> Life { Life(rank: rank, number: processes[rank].life - 1) }
+
     private mutating func die(_ rank: Int, _ ending: ChildProcess.Ending) {
         let life = processes[rank].life
+        endings[self.life(rank)] = ending
         let wasMember = processes[rank].isMember
         processes[rank].isRunning = false
         processes[rank].isMember = false
@@ -249,7 +263,7 @@ struct SimulatedHost: ~Copyable {
             processes[rank].outputIsOpen = false
             return tell(.startFailed(rank: rank))
         }
-        tell(.started(rank: rank))
+        tell(.started(rank: rank, life: life - 1))
         schedule(.join(rank, life: life), after: chance(.milliseconds(300)))
         // Should it come too late to be let in, it is told so.
         if hasCompleted { schedule(.die(rank, life: life, .exited(status: WorkerStatus.peerLost)), after: .seconds(3)) }
@@ -266,13 +280,17 @@ struct SimulatedHost: ~Copyable {
             take(signal, rank)
         case .closeOutput(let rank):
             processes[rank].outputIsOpen = false
-        case .blame(_, let ending):
+        case .blame(let life, let ending):
             if blamed != nil { faults.append("two are blamed") }
+            if endings[life] != ending { faults.append("\(life) is blamed, and ended \(endings[life].map { "\($0)" } ?? "not at all")") }
+            if obedient.contains(life) { faults.append("\(life) is blamed, and \(ending) by us") }
             blamed = ending
         case .finish(let status):
             self.status = status
         case .abandon: faults.append("abandoned")
-        case .lost, .announce: break
+        case .lost(let loss):
+            if endings[loss.life] != loss.ending { faults.append("\(loss.life) is lost, and did not end so") }
+        case .announce: break
         }
     }
 
@@ -281,11 +299,11 @@ struct SimulatedHost: ~Copyable {
         if !processes[rank].isRunning {
             if !processes[rank].holdsOutputOutside { schedule(.closeOutput(rank, life: life), after: .milliseconds(1)) }
         } else if signal == .kill {
-            schedule(.die(rank, life: life, .killed(by: .kill)), after: .milliseconds(1))
+            schedule(.obey(rank, life: life, .kill), after: .milliseconds(1))
         } else if !processes[rank].isFrozen {
             processes[rank].requests += 1
             if processes[rank].requests > 1 || !processes[rank].isMember {
-                schedule(.die(rank, life: life, .killed(by: signal)), after: .milliseconds(1))
+                schedule(.obey(rank, life: life, signal), after: .milliseconds(1))
             } else {
                 schedule(.stopTogether, after: chance(.seconds(1)))
             }

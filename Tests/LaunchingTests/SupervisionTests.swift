@@ -36,7 +36,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
             == [.announce(.terminate, .failure)] + (0..<3).map { .signal(rank: $0, .terminate) })
     #expect(supervision.nextDeadline == .seconds(1) + .milliseconds(50))
     #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(49)) == [])
-    #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(50)) == [.blame(rank: 1, failed)])
+    #expect(supervision.receive(.tick, at: .seconds(1) + .milliseconds(50)) == [.blame(Life(rank: 1), failed)])
     // The first may have been taken for a wish to stop after the step.
     #expect(supervision.end(0, .killed(by: .terminate), at: .milliseconds(1100)) == [])
     #expect(supervision.nextDeadline == .milliseconds(1200))
@@ -52,14 +52,14 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     _ = supervision.end(0, .exited(status: 1), at: .seconds(1))
     _ = supervision.end(2, .killed(by: .segmentationFault), at: .seconds(1))
     let actions = supervision.end(1, .killed(by: .terminate), at: .seconds(1))
-    #expect(actions == [.blame(rank: 2, .killed(by: .segmentationFault)), .finish(status: 139)])
+    #expect(actions == [.blame(Life(rank: 2), .killed(by: .segmentationFault)), .finish(status: 139)])
 }
 
 @Test func ofWhatWasSeenApartTheFirstIsToBlame() {
     var supervision = three()
     _ = supervision.end(0, .exited(status: 1), at: .seconds(1))
     _ = supervision.end(2, .killed(by: .segmentationFault), at: .seconds(1) + .milliseconds(1))
-    #expect(supervision.receive(.tick, at: .milliseconds(1100)) == [.blame(rank: 0, .exited(status: 1))])
+    #expect(supervision.receive(.tick, at: .milliseconds(1100)) == [.blame(Life(rank: 0), .exited(status: 1))])
 }
 
 @Test func aLostPeerIsToBlameOnlyIfNobodyElseIs() {
@@ -69,7 +69,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     #expect(supervision.end(0, lost, at: .seconds(1)).count == 4)
     #expect(supervision.receive(.tick, at: .milliseconds(1100)) == [])
     #expect(supervision.end(1, .exited(status: 4), at: .seconds(3)) == [])
-    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(rank: 0, lost), .finish(status: WorkerStatus.peerLost)])
+    #expect(supervision.end(2, ok, at: .seconds(4)) == [.blame(Life(rank: 0), lost), .finish(status: WorkerStatus.peerLost)])
 
     // But whoever fails right after had failed already, and whoever is killed otherwise than by us did not just obey.
     for (ending, at) in [(ChildProcess.Ending.exited(status: 4), Duration.milliseconds(1400)), (.killed(by: .kill), .seconds(3))] {
@@ -77,7 +77,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
         _ = late.end(0, lost, at: .seconds(1))
         #expect(late.receive(.tick, at: .milliseconds(1050)) == [])
         _ = late.end(1, ending, at: at)
-        #expect(late.receive(.tick, at: .seconds(4)).first == .blame(rank: 1, ending))
+        #expect(late.receive(.tick, at: .seconds(4)).first == .blame(Life(rank: 1), ending))
     }
 
     var together = three()
@@ -113,7 +113,7 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     _ = supervision.receive(.interrupt, at: .seconds(1))
     let actions = supervision.end(0, .exited(status: 9), at: .seconds(2))
     #expect(actions.first == .announce(.terminate, .failure))
-    #expect(supervision.receive(.tick, at: .milliseconds(2100)) == [.blame(rank: 0, .exited(status: 9))])
+    #expect(supervision.receive(.tick, at: .milliseconds(2100)) == [.blame(Life(rank: 0), .exited(status: 9))])
 }
 
 @Test func twoRequestsToTerminateKill() {

@@ -1,4 +1,5 @@
 import Glibc
+import Lockstep
 
 /// What the tests run as a process of its own: `Probe MODE ARGUMENTS`.
 @main
@@ -10,6 +11,7 @@ struct Probe {
         case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
         case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
         case "tokens": try TokenMemory(arguments: Array(arguments.dropFirst())).run()
+        case "print": try printLine(asWorker: arguments.last == "worker")
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
             print(
@@ -18,9 +20,21 @@ struct Probe {
                        Probe ring WORKERS ELEMENTS ROUNDS [GO]
                        Probe elastic STEPS|0 ELEMENTS
                        Probe tokens FILE
+                       Probe print worker|ring
                        Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS
                 """)
             exit(64)
         }
+    }
+
+    /// A worker that prints one line, as any program does, and never ends.
+    private static func printLine(asWorker: Bool) throws {
+        func work() -> Never {
+            print("printed")
+            while true { pause() }
+        }
+        if asWorker { runWorker { _ in work() } }
+        let ring = try Ring(.current())
+        withExtendedLifetime(ring) { work() }
     }
 }
