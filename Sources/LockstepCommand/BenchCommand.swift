@@ -5,6 +5,7 @@ import Lockstep
 struct BenchCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Times all-reduce and its kin, beside raw sockets on the same path.",
+        usage: "lockstep bench [-n <workers>] [<options>]",
         discussion: """
             lockstep bench -n 4
             lockstep bench -n 2 --reduction exact --sizes 64M --rounds 20

@@ -9,7 +9,7 @@ enum BenchTable {
     ]
 
     static func printHead(_ operation: BenchOperation, _ reduction: BenchReduction, worldSize: Int) {
-        printOutput("\(operation.rawValue), \(worldSize) workers; medians of rounds, each as slow as its slowest rank")
+        printOutput("\(operation.rawValue), \(count(worldSize, "worker")); medians of rounds, each as slow as its slowest rank")
         printRow(columns.map(\.title))
         printRow(columns.map(\.unit))
     }

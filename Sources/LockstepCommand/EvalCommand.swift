@@ -6,6 +6,7 @@ import Lockstep
 struct EvalCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "eval", abstract: "The mean loss a token of a text model, over consecutive windows of a file.",
+        usage: "lockstep eval --checkpoint <run>|--init <dir> --data <file> [<options>]",
         discussion: """
             lockstep eval --checkpoint RUN --data FILE
             lockstep eval --init DIR --data val.bin --context 1024
@@ -54,8 +55,8 @@ struct EvalCommand: ParsableCommand {
         let windows = try self.windows(of: model, context: context)
         let (loss, tokens) = try evaluate(model, windows)
         printOutput(
-            "loss \(loss.rounded(places: 6))  perplexity \(exp(loss).rounded(places: 4))  \(tokens) tokens in \(windows.count) "
-                + "windows of \(context)")
+            "loss \(loss.rounded(places: 6))  perplexity \(exp(loss).rounded(places: 4))  "
+                + "\(count(tokens, "token")) in \(count(windows.count, "window")) of \(context)")
     }
 
     private func windows(of model: TextModel, context: Int) throws -> TokenWindows {

@@ -5,7 +5,8 @@ import Lockstep
 /// `lockstep generate`.
 struct GenerateCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "generate", abstract: "Writes text with a trained model, character by character.")
+        commandName: "generate", abstract: "Writes text with a trained model, character by character.",
+        usage: "lockstep generate --checkpoint <run> --prompt <text> [<options>]")
 
     @Option(help: "A run's --out directory, or one of its checkpoints.")
     var checkpoint: String

@@ -8,6 +8,8 @@ struct ProgressPrinter {
     private var millisecondsSince = 0.0
     private var itemsSince = 0.0
     private var hasPrinted = false
+    /// The first step of this process, which also warms it up, says nothing of the time that others will take.
+    private var hasPace = false
 
     private static let pause = Duration.seconds(1)
 
@@ -29,10 +31,12 @@ struct ProgressPrinter {
             stepsSince = 0
             millisecondsSince = 0
             itemsSince = 0
+            hasPace = true
         }
         guard prints else { return }
         var shown = metrics
         shown.itemsPerSecond = itemsSince / (millisecondsSince / 1000)
-        printOutput(progress.line(shown, meanStepMilliseconds: millisecondsSince / Double(stepsSince)))
+        let mean = millisecondsSince / Double(stepsSince)
+        printOutput(progress.line(shown, meanStepMilliseconds: mean, showsTimeLeft: hasPace))
     }
 }

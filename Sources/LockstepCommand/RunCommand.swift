@@ -8,10 +8,10 @@ struct RunCommand: ParsableCommand {
         commandName: "run", abstract: "Starts workers of any program built on the library, on this host.",
         usage: "lockstep run [-n <workers>] [<options>] -- PROGRAM [ARGS]",
         discussion: """
-            Each worker has RANK, WORLD_SIZE and the rest in its environment, and each line of its output comes out
+            Each worker has RANK, WORLD_SIZE and the rest in its environment, and each line of its output comes out \
             whole, marked with its rank. The status is that of the worker that failed first.
 
-            A program whose work is in sections, as a Trainer's is, goes on when a worker is killed. With --job-dir
+            A program whose work is in sections, as a Trainer's is, goes on when a worker is killed. With --job-dir \
             the job shows itself in job.json there, and `lockstep scale -n N --out DIR` changes its size.
             """)
 

@@ -17,7 +17,10 @@ public struct ProgressLine: Sendable {
     /// - Parameters:
     ///   - metrics: the step's record. Validation figures are shown if it has any.
     ///   - meanStepMilliseconds: what a step took lately, for the time that is left; the step's own time unless given.
-    public func line(_ metrics: StepMetrics, meanStepMilliseconds: Double? = nil) -> String {
+    ///   - showsTimeLeft: whether that is known yet.
+    public func line(
+        _ metrics: StepMetrics, meanStepMilliseconds: Double? = nil, showsTimeLeft: Bool = true
+    ) -> String {
         var parts = [
             "step \(metrics.step)/\(totalSteps)",
             "loss \(Numerals.significant(metrics.loss, digits: 4))",
@@ -31,7 +34,7 @@ public struct ProgressLine: Sendable {
         if let accuracy = metrics.validationAccuracy {
             parts.append("accuracy \(Numerals.significant(accuracy, digits: 4))")
         }
-        if metrics.step < totalSteps {
+        if showsTimeLeft, metrics.step < totalSteps {
             let seconds = (meanStepMilliseconds ?? metrics.stepMilliseconds) / 1000 * Double(totalSteps - metrics.step)
             parts.append("eta \(Numerals.duration(seconds: seconds))")
         }
