@@ -19,6 +19,10 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
+        // Signals, descriptors and memory, as the process finds them.
+        .target(name: "CProcess"),
+        .target(name: "Processes", dependencies: ["CProcess"]),
+
         // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the same bits.
         .target(name: "CInstructionSets"),
         .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
@@ -26,39 +30,42 @@ let package = Package(
         .target(name: "CRawRing"),
         .target(name: "CTensorKernels", dependencies: ["CInstructionSets"]),
 
-        .target(name: "EventLoop", dependencies: ["CLibuv"]),
+        .target(name: "EventLoop", dependencies: ["CLibuv", "CProcess", "Processes"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
-        .target(name: "Tensors", dependencies: ["CTensorKernels"]),
+        .target(name: "Tensors", dependencies: ["CTensorKernels", "Processes"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
-        .target(name: "Collectives", dependencies: ["CRawRing", "CReductionKernels", "EventLoop", "Membership", "Wire"]),
+        .target(
+            name: "Collectives",
+            dependencies: ["CProcess", "CRawRing", "CReductionKernels", "EventLoop", "Membership", "Processes", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(
             name: "Datasets", dependencies: ["CZlib"], exclude: ["Resources/LICENCE"],
             resources: [.embedInCode("Resources/digits.csv.gz")]),
-        .target(name: "Checkpoints", dependencies: ["COpenSSL"]),
+        .target(name: "Checkpoints", dependencies: ["COpenSSL", "CProcess", "Processes"]),
         .target(name: "HuggingFace", dependencies: ["Checkpoints", "NeuralNetworks", "Tensors"]),
         .target(name: "Telemetry"),
         .target(
             name: "Training",
             dependencies: [
                 "CTensorKernels", "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers",
-                "Telemetry", "Tensors",
+                "Processes", "Telemetry", "Tensors",
             ]),
         .target(name: "CGuardian"),
-        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Wire"]),
+        .target(
+            name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Processes", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
             name: "Lockstep",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers", "Telemetry",
-                "Tensors", "Training",
+                "CProcess", "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers",
+                "Processes", "Telemetry", "Tensors", "Training",
             ]),
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "EventLoop", "Launching", "Lockstep", "Membership", "Wire",
+                "CProcess", "EventLoop", "Launching", "Lockstep", "Membership", "Processes", "Wire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -74,12 +81,13 @@ let package = Package(
         .executableTarget(
             name: "Probe",
             dependencies: [
-                "CAllocationCounter", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership", "TestSupport",
-                "Wire",
+                "CAllocationCounter", "CProcess", "Collectives", "Datasets", "EventLoop", "Launching", "Lockstep", "Membership",
+                "TestSupport", "Wire",
             ],
             path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
+        .testTarget(name: "ProcessesTests", dependencies: ["CProcess", "Processes"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CInstructionSets", "CTensorKernels", "TestSupport", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),

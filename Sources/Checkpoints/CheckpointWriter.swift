@@ -1,3 +1,4 @@
+import CProcess
 import Glibc
 import Synchronization
 
@@ -59,8 +60,8 @@ public final class CheckpointWriter {
         }
         self.step = step
         var thread = pthread_t()
-        let code = pthread_create(
-            &thread, nil,
+        let code = lockstep_thread_create(
+            &thread, 0,
             { argument in
                 // SAFETY: balances the passRetained below; the thread keeps the job alive while it runs.
                 let job = Unmanaged<Job>.fromOpaque(argument!).takeRetainedValue()

@@ -1,3 +1,5 @@
+import Processes
+
 /// A copy of tensors at one moment, so that a checkpoint can be written on another thread while training goes on.
 ///
 /// Making it costs one copy of the memory; nothing changes it afterwards, and it is freed with the last reference.
@@ -17,7 +19,9 @@ public final class TensorSnapshot: @unchecked Sendable {
             places.append((tensor.info, end))
             end += (tensor.bytes.count + TensorSnapshot.alignment - 1) / TensorSnapshot.alignment * TensorSnapshot.alignment
         }
-        memory = .allocate(byteCount: end, alignment: TensorSnapshot.alignment)
+        memory = UnsafeMutableRawBufferPointer(
+            start: allocateMemory(byteCount: end, alignment: TensorSnapshot.alignment, for: "the copy that a checkpoint is written from"),
+            count: end)
         self.places = places
         for (tensor, place) in zip(tensors, places) {
             // SAFETY: each place has room for its tensor, and no two overlap.

@@ -1,3 +1,4 @@
+import CProcess
 import EventLoop
 import Glibc
 import Membership
@@ -197,8 +198,8 @@ final class DataPlane: @unchecked Sendable {
 
     private func startThread() throws {
         var created = pthread_t()
-        let code = pthread_create(
-            &created, nil,
+        let code = lockstep_thread_create(
+            &created, 0,
             { argument in
                 // SAFETY: balances the passRetained below; the thread keeps the object alive while it runs.
                 let plane = Unmanaged<DataPlane>.fromOpaque(argument!).takeRetainedValue()

@@ -77,6 +77,7 @@ extension Ring {
         members = announcement.members.map { Int($0.rank) }
         worldSize = members.count
         place = members.firstIndex(of: rank)!
+        membersOnThisHost = announcement.members.count { $0.hostName == announcement.members[place].hostName }
         generation = Int(announcement.generation)
         retiring = Set(announcement.retiring.map { Int($0) })
         stopText = announcement.stop

@@ -1,10 +1,12 @@
+import CProcess
 import CReductionKernels
 import Membership
+import Processes
 
 /// A worker's place in the ring of a job, and the collective operations on it.
 ///
 /// Every rank makes the same calls in the same order; each operation is matched by its number. Calls come from one thread, the
-/// compute thread. It moves the bytes itself while it waits for them; a thread of the ring's own does while the caller computes. A
+/// compute thread, which takes no signals from then on: a thread of their own does. It moves the bytes itself while it waits for them; a thread of the ring's own does while the caller computes. A
 /// world of one has neither threads nor sockets.
 ///
 /// Members may be lost, and others come: each such change is a new generation of the ring, with new connections. What is to survive it
@@ -22,6 +24,8 @@ public final class Ring {
     public internal(set) var retiring: Set<Int> = []
     /// Counts from 1, with every change of the members; 0 for a worker that has not been in a ring.
     public internal(set) var generation = 0
+    /// Members of this generation on this worker's host, itself among them; they share its memory.
+    public internal(set) var membersOnThisHost = 1
     /// Whether this worker came while the job was running and has not been let in yet: until `enter`, sections run alone, as in a world
     /// of one.
     public internal(set) var isNewcomer = false
@@ -82,6 +86,8 @@ public final class Ring {
     }
 
     package init(_ environment: WorkerEnvironment, told: @escaping @Sendable (MembershipEvent) -> Void) throws {
+        lockstep_process_begin()
+        try ComputeThread.enter()
         self.environment = environment
         self.told = told
         rank = environment.rank
@@ -90,6 +96,9 @@ public final class Ring {
         members = [environment.rank]
         guard let address = environment.coordinator else { return }
         bufferStandardOutputByLines()
+        try DescriptorLimit.require(
+            WorkerEnvironment.descriptors(worldSize: environment.worldSize, coordinates: address.isOurs),
+            for: "a worker of \(environment.worldSize)\(address.isOurs ? " that coordinates" : "")")
         do {
             control = try ControlPlane(environment: environment, address: address, shared: shared, told: told)
             _ = try recover(isOpen: false, isBoundary: false)

@@ -1,3 +1,4 @@
+import Processes
 import Wire
 
 /// The memory in which partial sums land on their way: one buffer for each slot that is in use, taken from a stack, so that the buffer
@@ -32,7 +33,7 @@ struct SlotPool: ~Copyable {
             count: count)
         freeBuffers = Array((0..<count).reversed())
         // SAFETY: freed in deinit; pages that are never used are never touched and cost nothing.
-        memory = .allocate(byteCount: count * bytes, alignment: 4096)
+        memory = allocateMemory(byteCount: count * bytes, alignment: 4096, for: "segments of the ring")
     }
 
     deinit {

@@ -1,3 +1,5 @@
+import Processes
+
 /// Memory for a worker's partial sums of several tensors, each of which holds a sum or nothing: forgetting all of them costs nothing
 /// per element.
 ///
@@ -13,7 +15,7 @@ struct SumArena<Element: BitwiseCopyable & ExpressibleByIntegerLiteral>: ~Copyab
         self.parts = parts
         holdsSum = [Bool](repeating: false, count: parts.count)
         // SAFETY: freed in deinit; every element is initialised here, so the padding between parts is zero for good.
-        memory = UnsafeMutableRawPointer.allocate(byteCount: max(count, 1) * MemoryLayout<Element>.stride, alignment: 64)
+        memory = allocateMemory(byteCount: max(count, 1) * MemoryLayout<Element>.stride, alignment: 64, for: "partial sums")
             .bindMemory(to: Element.self, capacity: max(count, 1))
         memory.initialize(repeating: 0, count: count)
     }

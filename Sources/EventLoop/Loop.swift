@@ -1,4 +1,5 @@
 import CLibuv
+import CProcess
 import Glibc
 import Synchronization
 
@@ -41,10 +42,10 @@ package final class Loop: @unchecked Sendable {
         var isOpen = true
     }
 
-    /// Makes a loop owned by the calling thread. Also makes the process ignore SIGPIPE, since a peer that hangs up must be an
-    /// error of one connection, not the death of the process. Throws when the process is out of file descriptors.
+    /// Makes a loop owned by the calling thread. A peer that hangs up is an error of one connection from here on, not the death of the
+    /// process (`lockstep_process_begin`). Throws when the process is out of file descriptors.
     package init() throws(LoopError) {
-        Glibc.signal(SIGPIPE, SIG_IGN)
+        lockstep_process_begin()
         let loop = UnsafeMutablePointer<uv_loop_t>.allocate(capacity: 1)
         let code = uv_loop_init(loop)
         guard code == 0 else {
@@ -163,8 +164,8 @@ package final class Loop: @unchecked Sendable {
         let code: Int32 = thread.withLock { thread in
             precondition(thread == nil && !isClosed, "the loop already has its thread")
             var created = pthread_t()
-            let code = pthread_create(
-                &created, nil,
+            let code = lockstep_thread_create(
+                &created, 0,
                 { argument in
                     // SAFETY: balances the passRetained below; the thread keeps the loop alive while it runs.
                     Unmanaged<Loop>.fromOpaque(argument!).takeRetainedValue().threadMain()

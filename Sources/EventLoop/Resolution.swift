@@ -1,4 +1,5 @@
 import CLibuv
+import CProcess
 import Glibc
 
 /// One name resolution (`uv_getaddrinfo`), which libuv runs on its own threads.
@@ -18,6 +19,11 @@ enum Resolution {
     static func start(
         loop: Loop, host: String, port: UInt16, completion: @escaping (Result<[SocketAddress], LoopError>) -> Void
     ) throws(LoopError) {
+        // libuv starts them all at the first use, and aborts where it gets one too few.
+        let refusal = lockstep_threads_try(threadsOfLibuv)
+        guard refusal == 0 else {
+            throw .system(operation: "starting the threads that look up \(host)", code: SystemCode(errno: refusal))
+        }
         let raw = UnsafeMutablePointer<uv_getaddrinfo_t>.allocate(capacity: 1)
         let request = Request(host: host, completion: completion)
         raw.pointee.data = Unmanaged.passRetained(request).toOpaque()
@@ -53,6 +59,12 @@ enum Resolution {
         guard code == 0 else { throw .resolve(host: host, code: SystemCode(code)) }
         defer { uv_freeaddrinfo(request.addrinfo) }
         return addresses(request.addrinfo)
+    }
+
+    /// As libuv has it: UV_THREADPOOL_SIZE, or four.
+    private static var threadsOfLibuv: Int32 {
+        let wish = getenv("UV_THREADPOOL_SIZE").flatMap { Int32(String(cString: $0)) } ?? 4
+        return min(max(wish, 1), 1024)
     }
 
     private static func addresses(_ list: UnsafeMutablePointer<addrinfo>?) -> [SocketAddress] {

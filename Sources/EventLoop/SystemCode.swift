@@ -1,4 +1,5 @@
 import CLibuv
+import Processes
 
 /// What the operating system (or libuv, or the resolver) said, as libuv's negative number.
 ///
@@ -22,6 +23,8 @@ package struct SystemCode: Equatable, Hashable, Sendable, CustomStringConvertibl
     package static let brokenPipe = SystemCode(UV_EPIPE.rawValue)
     package static let invalid = SystemCode(UV_EINVAL.rawValue)
     package static let noSuchFile = SystemCode(UV_ENOENT.rawValue)
+    package static let outOfDescriptors = SystemCode(UV_EMFILE.rawValue)
+    package static let outOfFiles = SystemCode(UV_ENFILE.rawValue)
     package static let permissionDenied = SystemCode(UV_EACCES.rawValue)
     package static let timedOut = SystemCode(UV_ETIMEDOUT.rawValue)
 
@@ -42,5 +45,11 @@ package struct SystemCode: Equatable, Hashable, Sendable, CustomStringConvertibl
         }
     }
 
-    package var description: String { "\(text) (\(name))" }
+    package var description: String {
+        switch rawValue {
+        case UV_EMFILE.rawValue: "\(text) (\(name)): the limit is \(DescriptorLimit.current().soft) (ulimit -n)"
+        case UV_ENFILE.rawValue: "\(text) (\(name)): the whole machine has no more (fs.file-max)"
+        default: "\(text) (\(name))"
+        }
+    }
 }

@@ -1,4 +1,5 @@
 import CLibuv
+import Glibc
 
 /// A listening TCP socket (`uv_tcp_t`). Confined to the loop's thread.
 package final class TCPListener: Handle {
@@ -44,6 +45,8 @@ package final class TCPListener: Handle {
     private func connectionCame(_ status: Int32) {
         loop.activity &+= 1
         guard status == 0 else {
+            // libuv asks again at once, for as long as the connection waits: not as fast as it can.
+            if [.outOfDescriptors, .outOfFiles].contains(SystemCode(status)) { usleep(10_000) }
             return accepted(.failure(.accept(address: address.description, code: SystemCode(status))))
         }
         do throws(LoopError) {

@@ -81,6 +81,8 @@ extension HostRun {
     private func scale(to workers: Int) {
         guard status == nil, workers != crew.wanted || members.count != workers else { return }
         say(LaunchReport.scale(from: crew.wanted, to: workers))
+        // Where that cannot be, the ones that do not start say why.
+        try? configuration.requireDescriptors(workerCount: workers)
         crew.wanted = workers
         handle(.scale(workers: workers))
     }

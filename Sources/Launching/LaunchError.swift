@@ -1,6 +1,7 @@
 import Checkpoints
 import EventLoop
 import Glibc
+import Processes
 
 /// Why a run could not be started. No process is left behind when one of these is thrown.
 package enum LaunchError: Error, Equatable, CustomStringConvertible {
@@ -24,6 +25,8 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
     case guardian(errno: Int32)
     /// The event loop, or something on it, could not be made.
     case loop(LoopError)
+    /// The system gives this process less than the run needs.
+    case process(ProcessError)
 
     package var description: String {
         switch self {
@@ -55,6 +58,8 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
         case .guardian(let errno):
             "cannot fork the process that guards the workers: \(SystemCode(errno: errno))"
         case .loop(let error):
+            error.description
+        case .process(let error):
             error.description
         }
     }

@@ -38,6 +38,7 @@ package struct Launcher {
         Self.unblockSignals()
         let path = configuration.environment["PATH"] ?? Environment.current()["PATH"]
         let program = try ProgramSearch.find(configuration.program, path: path)
+        try configuration.requireDescriptors(workerCount: configuration.workerCount)
         // Before anything is written: a second run must not touch what the first has.
         let job = try configuration.jobDirectory.map { (path) throws(LaunchError) in try JobDirectory(path: path) }
         var configuration = configuration

@@ -1,6 +1,8 @@
+import CProcess
 import Collectives
 import Glibc
 import Membership
+import Processes
 import Synchronization
 import Training
 
@@ -17,11 +19,11 @@ import Training
 /// A worker that the job no longer needs (`RingDeparture`) ends with status 0 and no word.
 ///
 /// Call it on the main thread, which becomes the compute thread. Where a worker has cores to itself, `threadsPerWorker` of them may compute;
-/// the bits are the same for any number.
+/// the bits are the same for any number. No signal reaches it from then on: a thread of their own takes them, with the dispositions that
+/// the process has. Programs that the body starts by posix_spawn(3) begin with the compute thread's signals, all blocked, unless they are
+/// given others (`POSIX_SPAWN_SETSIGMASK`).
 public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) -> Never {
-    signal(SIGPIPE, SIG_IGN)
-    // A file that may not grow any more is an error of the write, like a full disk.
-    signal(SIGXFSZ, SIG_IGN)
+    lockstep_process_begin()
     bufferStandardOutputByLines()
     var name = ""
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
@@ -30,6 +32,9 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         var environment = try WorkerEnvironment.current()
         environment.threads = threadsPerWorker
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }
+        try StackLimit.require()
+        // Before there are threads for products, which are to take no signals either.
+        try ComputeThread.enter()
         try setThreadsPerWorker(threadsPerWorker)
         let joined = try Ring(environment, told: MembershipReport().tell)
         ring = joined

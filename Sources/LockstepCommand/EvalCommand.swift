@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lockstep
+import Processes
 
 /// `lockstep eval`.
 struct EvalCommand: ParsableCommand {
@@ -45,6 +46,7 @@ struct EvalCommand: ParsableCommand {
     }
 
     func run() throws {
+        try ComputeThread.enter()
         try setThreadsPerWorker(threadsPerWorker)
         let model = if let initial { try TextModel(huggingFace: initial) } else { try TextModel(checkpoint: checkpoint!) }
         let longest = model.configuration.context

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lockstep
+import Processes
 
 /// `lockstep export`.
 struct ExportCommand: ParsableCommand {
@@ -21,6 +22,7 @@ struct ExportCommand: ParsableCommand {
     }
 
     func run() throws {
+        try ComputeThread.enter()
         let model = try TextModel(checkpoint: checkpoint)
         if let lack = try GPT2Directory.write(model.model, to: out) { printError(lack.description) }
         printOutput("\(model.path) -> \(out): \(model.arena.elementCount) parameters")

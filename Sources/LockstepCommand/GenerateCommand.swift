@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lockstep
+import Processes
 
 /// `lockstep generate`.
 struct GenerateCommand: ParsableCommand {
@@ -37,6 +38,7 @@ struct GenerateCommand: ParsableCommand {
     }
 
     func run() throws {
+        try ComputeThread.enter()
         let trained = try TextModel(checkpoint: checkpoint)
         guard let vocabulary = trained.vocabulary else {
             throw UsageError("\(trained.path) is a model of tokens, and what they spell is not in it: only models of characters can write")

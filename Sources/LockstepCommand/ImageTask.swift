@@ -11,6 +11,8 @@ struct ImageTask {
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
+        let parameters = model.network.namedParameters().reduce(0) { $0 + Double($1.parameter.count) }
+        try requireMemory(.training(parameters: parameters, options, optimizer, ring))
         let trainer = try Trainer(model: model.network, data: training, optimizer: optimizer, recipe: recipe, ring: ring) {
             batch, tape in softmaxCrossEntropy(model.logits(batch, tape), tape.indices(batch.labels, [batch.count]))
         }

@@ -1,5 +1,7 @@
 import ArgumentParser
+import CProcess
 import Glibc
+import Processes
 
 /// `lockstep`: flags and printing, nothing else.
 @main
@@ -22,11 +24,9 @@ struct LockstepCommand: ParsableCommand {
         ])
 
     static func main() {
-        // A reader that hangs up must not kill training by SIGPIPE.
-        signal(SIGPIPE, SIG_IGN)
-        // A file that may not grow any more is an error of the write, like a full disk.
-        signal(SIGXFSZ, SIG_IGN)
+        lockstep_process_begin()
         do {
+            try StackLimit.require()
             var command = try parseAsRoot()
             if type(of: command).configuration.subcommands.count > 0 { needsSubcommand(type(of: command)) }
             try command.run()

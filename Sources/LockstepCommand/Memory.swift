@@ -1,30 +1,60 @@
 import Glibc
+import Launching
+import Lockstep
+import Processes
 
-/// A worker keeps a parameter's weight, gradient, and partial sum of 8 bytes, and two numbers of the optimizer's.
-private let bytesPerParameter = 24.0
+extension MemoryNeed {
+    /// Weight and gradient of a parameter: what a model is that is only looked at.
+    static let weightAndGradientBytes = 8.0
 
-private var physicalMemory: Double { Double(sysconf(Int32(_SC_PHYS_PAGES))) * Double(sysconf(Int32(_SC_PAGESIZE))) }
-
-/// Refuses a model whose weights alone are more than this machine can hold: the numbers come from a user's flags, or from a file.
-func requireMemory(forParameters count: Double) throws {
-    let needed = count * bytesPerParameter
-    let there = physicalMemory
-    guard needed > there else { return }
-    throw UsageError(
-        "a model of \(rounded(count / 1e6)) million parameters takes \(rounded(needed / 1e9)) GB in each worker, and this machine "
-            + "has \(rounded(there / 1e9)) GB: make the model smaller")
+    /// What training keeps for a parameter, as the README has it: weight, gradient, partial sum, optimizer state.
+    static func training(
+        parameters: Double, _ options: TrainingOptions, _ optimizer: any Optimizer, _ ring: Ring
+    ) -> MemoryNeed {
+        let state = 4 * Double(optimizer.stateNames.count)
+        let sum =
+            switch options.reduction {
+            case .exact: 8.0
+            case .fp32: 4.0
+            case .bf16: 6.0
+            }
+        // Of a state that is shared out a worker keeps its own part and the one before it.
+        let kept = options.shardOptimizer ? state * min(1, 2 / Double(ring.worldSize)) : state
+        var need = MemoryNeed(parameters: parameters, bytesPerParameter: weightAndGradientBytes + sum + kept)
+        if options.out != nil { need.copyBytesPerParameter = 4 + state }
+        need.workers = workersOnThisHost(ring)
+        return need
+    }
 }
 
-/// Refuses a pass whose activations are more than is left of this machine's memory beside a worker's weights.
-func requireMemory(forActivations floats: Double, besideParameters count: Double) throws {
-    let needed = floats * 4
-    let there = physicalMemory - count * bytesPerParameter
-    guard needed > there else { return }
-    throw UsageError(
-        "the activations of one micro-batch take \(rounded(needed / 1e9)) GB in each worker, and this machine has "
-            + "\(rounded(max(there, 0) / 1e9)) GB beside the model: lower --context or --micro-batch-size, or add --checkpoint-activations")
+/// Refuses what cannot fit into the memory that this process may have, before anything is allocated.
+func requireMemory(_ need: MemoryNeed, facts: MemoryFacts = .current()) throws {
+    let each = need.workers > 1 ? "each of \(need.workers) workers" : "each worker"
+    switch need.excess(over: facts) {
+    case nil: return
+    case .model(let needed, let allowance):
+        throw UsageError(
+            "a model of \(millions(need.parameters)) parameters takes \(byteText(needed)) in \(each), and "
+                + "\(allowance.text): make the model smaller")
+    case .activations(let needed, let left, let allowance):
+        throw UsageError(
+            "the activations of one micro-batch take \(byteText(needed)) in \(each), and there are \(byteText(left)) beside the model "
+                + "(\(allowance.text)): lower --context or --micro-batch-size, or add --checkpoint-activations")
+    }
 }
 
-private func rounded(_ value: Double) -> String {
-    value < 1e15 ? "\(Int(value.rounded()))" : "\(value)"
+/// The same for a model whose number of parameters is all that is known of it.
+func requireMemory(forParameters count: Double, bytesEach: Double = MemoryNeed.weightAndGradientBytes) throws {
+    try requireMemory(MemoryNeed(parameters: count, bytesPerParameter: bytesEach))
+}
+
+private func millions(_ count: Double) -> String {
+    let value = count / 1e6
+    return (value < 1e15 ? "\(Int(value.rounded()))" : "\(value)") + " million"
+}
+
+/// Workers on this host that share its memory: those of the ring, or those that a launcher has said there are.
+func workersOnThisHost(_ ring: Ring) -> Int {
+    let told = getenv("LOCAL_WORLD_SIZE").flatMap { Int(String(cString: $0)) } ?? 1
+    return max(ring.membersOnThisHost, min(max(told, 1), LaunchConfiguration.mostWorkers))
 }

@@ -1,4 +1,5 @@
 import Lockstep
+import Processes
 
 /// Predicts the next character, or the next token, with a GPT.
 struct TextTask {
@@ -34,11 +35,11 @@ struct TextTask {
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring, recomputesBlocks: Bool) throws {
         let recipe = try defaults.recipe(options, sampleCount: training.count)
         let optimizer = try defaults.optimizer(options)
-        try requireMemory(forParameters: configuration.parameterCount)
-        try requireMemory(
-            forActivations: configuration.activationCount(
-                samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks),
-            besideParameters: configuration.parameterCount)
+        var need = MemoryNeed.training(
+            parameters: configuration.parameterCount, options, optimizer, ring)
+        need.activationBytes = 4 * configuration.activationCount(
+            samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks)
+        try requireMemory(need)
         let model = GPT(configuration, recomputesBlocks: recomputesBlocks)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(

@@ -1,3 +1,4 @@
+import Glibc
 import Lockstep
 
 /// Runs a worker's part of a command: joins the job that the environment names, or is a world of one, and leaves properly.
@@ -21,5 +22,7 @@ func asTrainer(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws
         launch.jobDirectory = options.out
         throw ExitStatus(status: try launch.run())
     }
+    // A launcher's request is kept in mind from here on, and honoured at the end of the first step.
+    if !environment.isAlone, getenv("LOCKSTEP_COORDINATOR") != nil { StopRequest.listen() }
     runWorker(threadsPerWorker: options.threadsPerWorker, body)
 }

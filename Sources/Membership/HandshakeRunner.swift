@@ -16,7 +16,8 @@ package final class HandshakeRunner: StreamReceiver {
             switch self {
             case .wire(let error): error.description
             case .connection(let error): error.description
-            case .ended: "the peer closed the connection during the handshake: it is of another job, or has another secret (LOCKSTEP_SECRET)"
+            case .ended: "the peer closed the connection during the handshake: it is of another job, has another secret "
+                + "(LOCKSTEP_SECRET), or has run out of open files"
             case .timedOut: "the handshake was not finished in time"
             }
         }

@@ -41,6 +41,14 @@ public struct WorkerEnvironment: Sendable, Equatable {
 
     package static let largestWorld = 65_536
 
+    /// Descriptors that a worker has open at most, with a few to spare for its files: those of the process and its two loops, the control
+    /// connection, the ring's two and those for exchanges, two for each of their ceil(log2 n) rounds. One that coordinates has a
+    /// connection with every rank besides.
+    package static func descriptors(worldSize: Int, coordinates: Bool) -> Int {
+        let rounds = worldSize > 1 ? Int.bitWidth - (worldSize - 1).leadingZeroBitCount : 0
+        return 32 + 2 * rounds + (coordinates ? worldSize + 1 : 0)
+    }
+
     /// A world of one.
     public init() {
         rank = 0

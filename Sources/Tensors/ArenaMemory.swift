@@ -1,4 +1,5 @@
 import Glibc
+import Processes
 
 /// The two blocks of floats behind a `ParameterArena`, zeroed, 64-byte aligned, freed with the last parameter.
 final class ArenaMemory {
@@ -16,11 +17,8 @@ final class ArenaMemory {
     }
 
     private static func zeroed(_ count: Int) -> UnsafeMutablePointer<Float> {
-        var block: UnsafeMutableRawPointer?
         let byteCount = max(count, 1) * MemoryLayout<Float>.stride
-        guard posix_memalign(&block, CachingAllocator.alignment, byteCount) == 0, let block else {
-            fatalError("out of memory: cannot allocate \(byteCount) bytes for parameters")
-        }
+        let block = allocateMemory(byteCount: byteCount, alignment: CachingAllocator.alignment, for: "parameters")
         memset(block, 0, byteCount)
         return block.bindMemory(to: Float.self, capacity: count)
     }

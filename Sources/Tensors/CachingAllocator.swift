@@ -1,4 +1,5 @@
 import Glibc
+import Processes
 
 /// Memory for tensors: blocks that are given back are kept by size and handed out again, so that a training step
 /// that repeats the shapes of the one before allocates nothing.
@@ -36,11 +37,7 @@ final class CachingAllocator {
 
     func allocate(classSize: Int) -> UnsafeMutableRawPointer {
         if let block = free[classSize]?.popLast() { return block }
-        var block: UnsafeMutableRawPointer?
-        let status = posix_memalign(&block, Self.alignment, classSize)
-        guard status == 0, let block else {
-            fatalError("out of memory: cannot allocate \(classSize) bytes for a tensor")
-        }
+        let block = allocateMemory(byteCount: classSize, alignment: Self.alignment, for: "a tensor")
         reservedBytes += classSize
         systemAllocations += 1
         return block

@@ -1,4 +1,5 @@
 import CTensorKernels
+import Processes
 
 /// Records the operations of a forward pass and runs them backward.
 ///
@@ -9,6 +10,8 @@ import CTensorKernels
 ///
 /// One tape serves a whole run: the memory of one pass is used again by the next. A tape, its tensors and the
 /// parameters they use are confined to one thread. There is no current tape: operations take it from their operands.
+///
+/// The thread that makes a tape computes, and takes no signals from then on: a thread of their own does.
 public final class Tape {
     public private(set) var pass = Pass.inference
     private let arena: ParameterArena?
@@ -43,6 +46,7 @@ public final class Tape {
 
     /// A tape for a model whose parameters are in `arena`; without one, parameters cannot be used.
     public init(parameters arena: ParameterArena? = nil, precision: Precision = .float32) {
+        ComputeThread.enterIfPossible()
         self.arena = arena
         self.precision = precision
         pendingUses = Array(repeating: 0, count: arena?.parameters.count ?? 0)

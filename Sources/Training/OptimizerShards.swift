@@ -1,5 +1,6 @@
 import Collectives
 import Optimizers
+import Processes
 
 /// The part of the optimizer's state that a rank keeps where each keeps a part: its own chunks of the arena, and those of the member before
 /// it, so that one death loses nothing.
@@ -27,7 +28,7 @@ final class OptimizerShards {
             }
             self.starts = starts
             self.count = count
-            memory = .allocate(capacity: count * states)
+            memory = allocateFloats(count * states, for: "optimizer state")
             memory.initialize(repeating: 0)
         }
 

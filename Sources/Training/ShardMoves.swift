@@ -1,4 +1,5 @@
 import Collectives
+import Processes
 
 /// Where the optimizer's state is shared out, and the ring is a new one: who has what, and how each gets what it is to keep.
 extension Trainer {
@@ -158,7 +159,7 @@ extension Trainer {
         let gathered = GatheredStates(
             states: (0..<shards.states).map { _ in
                 guard isFirst else { return UnsafeMutableBufferPointer(start: nil, count: 0) }
-                let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: arena.count)
+                let memory = allocateFloats(arena.count, for: "the whole optimizer state")
                 memory.initialize(repeating: 0)
                 return memory
             }, isOwner: true)

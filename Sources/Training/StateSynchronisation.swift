@@ -1,4 +1,5 @@
 import Collectives
+import Processes
 import Tensors
 
 extension Trainer {
@@ -37,7 +38,7 @@ extension Trainer {
         var received: [UnsafeMutableBufferPointer<Float>] = []
         defer { for memory in received { memory.deallocate() } }
         for (index, memory) in arenas.enumerated() {
-            received.append(.allocate(capacity: memory.count))
+            received.append(allocateFloats(memory.count, for: "the state of another worker"))
             try visit(.synchronisation(index))
             try ring.broadcast(received[index], from: source)
         }

@@ -2,6 +2,7 @@ import Glibc
 import Synchronization
 
 /// A request from outside to end the run after the step at hand: the first SIGINT, SIGTERM or SIGUSR1 that this process gets.
+/// The signal thread takes it (`ComputeThread`), where there is one: a handler never runs in the midst of a computation.
 ///
 /// A further one of any of them does what it does by default, and ends the process, unless it comes together with the first: whoever stops a
 /// whole group of processes signals a worker, and the launcher that passes the signal on to it.
@@ -28,7 +29,7 @@ public enum StopRequest {
             guard sigaction(number, nil, &action) == 0, !isIgnored(action) else { continue }
             action = Glibc.sigaction()
             action.__sigaction_handler.sa_handler = { number in
-                // Async-signal-safe: atomics, clock_gettime(2), signal(2) and raise(3).
+                // Async-signal-safe: atomics, clock_gettime(2), getpid(2), signal(2) and raise(3).
                 var now = timespec()
                 clock_gettime(CLOCK_MONOTONIC, &now)
                 let time = Int64(now.tv_sec) * 1_000_000_000 + Int64(now.tv_nsec)
@@ -39,6 +40,8 @@ public enum StopRequest {
                 }
                 let first = StopRequest.receivedAt.load(ordering: .relaxed)
                 if first != 0, time - first > 100_000_000 {
+                    // For process 1 of a container the kernel drops what is left to it.
+                    if getpid() == 1 { _exit(128 + number) }
                     // Blocked while the handler runs; it takes effect when that returns.
                     Glibc.signal(number, SIG_DFL)
                     raise(number)

@@ -3,6 +3,7 @@ import Collectives
 import Datasets
 import Glibc
 import NeuralNetworks
+import Processes
 import Optimizers
 import Telemetry
 import Tensors
@@ -41,9 +42,9 @@ public final class Trainer<Data: Dataset> {
         guard shards == nil else { return [] }
         hasStateArenas = true
         return optimizer.stateNames.map { _ in
-            let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: max(arena.count, 1) * 4, alignment: 64)
-            memory.initializeMemory(as: UInt8.self, repeating: 0)
-            return UnsafeMutableBufferPointer(start: memory.bindMemory(to: Float.self).baseAddress, count: arena.count)
+            let memory = allocateFloats(arena.count, for: "optimizer state")
+            memory.initialize(repeating: 0)
+            return memory
         }
     }()
     private var hasStateArenas = false

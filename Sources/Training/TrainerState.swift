@@ -1,5 +1,6 @@
 import Checkpoints
 import Collectives
+import Processes
 import Tensors
 
 extension Trainer {
@@ -158,7 +159,7 @@ extension Trainer {
         guard let shards else { return }
         let new = shards.empty(position, number: shardNumber)
         let largest = arena.parameters.map(\.count).max() ?? 0
-        let scratch = UnsafeMutableBufferPointer<Float>.allocate(capacity: largest)
+        let scratch = allocateFloats(largest, for: "a checkpoint's tensor")
         defer { scratch.deallocate() }
         for (number, name) in optimizer.stateNames.enumerated() {
             for parameter in arena.parameters where !parameter.isStatistic {

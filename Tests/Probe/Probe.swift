@@ -12,6 +12,7 @@ struct Probe {
         case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
         case "tokens": try TokenMemory(arguments: Array(arguments.dropFirst())).run()
         case "print": try printLine(asWorker: arguments.last == "worker")
+        case "compute": try Compute(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
         default:
             print(
@@ -21,6 +22,7 @@ struct Probe {
                        Probe elastic STEPS|0 ELEMENTS
                        Probe tokens FILE
                        Probe print worker|ring
+                       Probe compute gpt|cnn|products STEPS
                        Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS
                 """)
             exit(64)
