@@ -76,9 +76,12 @@ struct Compute {
     private func gpt() throws -> String {
         let model = GPT(GPT.Configuration(vocabulary: 61, context: 32, layers: 2, heads: 2, embedding: 64))
         return try train(model) { samples, tape in
-            let tokens = samples.flatMap { sample in (0..<33).map { Int32((sample * 7 + $0 * $0) % 61) } }
-            let inputs = samples.indices.flatMap { tokens[($0 * 33)..<($0 * 33 + 32)] }
-            let targets = samples.indices.flatMap { tokens[($0 * 33 + 1)..<($0 * 33 + 33)] }
+            var (inputs, targets): ([Int32], [Int32]) = ([], [])
+            for sample in samples {
+                let tokens = (0..<33).map { (place: Int) -> Int32 in Int32((sample * 7 + place * place) % 61) }
+                inputs += tokens.dropLast()
+                targets += tokens.dropFirst()
+            }
             let shape = [samples.count, 32]
             return softmaxCrossEntropy(model(tape.indices(inputs, shape)), tape.indices(targets, shape))
         }
@@ -87,7 +90,10 @@ struct Compute {
     private func cnn() throws -> String {
         let model = CNN(CNN.Configuration(channels: 1, height: 16, width: 16, classes: 10))
         return try train(model) { samples, tape in
-            let pixels = samples.flatMap { sample in (0..<256).map { Float((sample * 31 + $0 * 17) % 23) / 11 - 1 } }
+            var pixels: [Float] = []
+            for sample in samples {
+                for place in 0..<256 { pixels.append(Float((sample * 31 + place * 17) % 23) / 11 - 1) }
+            }
             let labels = samples.map { Int32($0 % 10) }
             return softmaxCrossEntropy(model(tape.input(pixels, [samples.count, 16, 16, 1])), tape.indices(labels, [samples.count]))
         }
