@@ -28,7 +28,7 @@ let package = Package(
         .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
         // What `lockstep bench` compares the ring with.
         .target(name: "CRawRing"),
-        .target(name: "CTensorKernels", dependencies: ["CInstructionSets"]),
+        .target(name: "CTensorKernels", dependencies: ["CInstructionSets", "CProcess"]),
 
         .target(name: "EventLoop", dependencies: ["CLibuv", "CProcess", "Processes"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),

@@ -3,11 +3,11 @@
 // Threads look for work for a while before they sleep, since a training step has hundreds of operations one behind the other. They take no
 // signals: all are blocked there, so that a handler never runs amid a computation.
 #include "Pool.h"
+#include "CProcess.h"
 #include "CTensorKernels.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 
 enum { MAXIMUM_THREADS = 256 };
@@ -84,17 +84,9 @@ static void *thread_main(void *argument) {
 
 /// Starts a thread that takes no signals.
 static int start_thread(void) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_t attributes;
     pthread_t thread;
-    int code = pthread_attr_init(&attributes);
-    if (code) return code;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    code = pthread_create(&thread, &attributes, thread_main, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    int code = lockstep_thread_create(&thread, 0, thread_main, NULL);
+    if (code == 0) pthread_detach(thread);
     return code;
 }
 
