@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 /// What a shell, a container or an administrator may deny a process: descriptors, memory, threads, room in files.

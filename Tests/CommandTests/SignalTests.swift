@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 /// A compute thread takes no signal, whatever is sent, and whatever program it is in.
@@ -124,10 +125,11 @@ import Testing
     }
 }
 
-private let canMakeContainers = geteuid() == 0 && access("/usr/bin/unshare", X_OK) == 0
+private let canMakeNamespaces = geteuid() == 0 && access("/usr/bin/unshare", X_OK) == 0
 
 /// Process 1 of a container, for which the kernel drops signals without a handler.
-@Suite(.serialized, .enabled(if: canMakeContainers, "needs root and unshare")) struct ContainerTests {
+@Suite(.serialized, .enabled(if: canMakeNamespaces, "needs root and unshare")) struct ContainerTests {
+
     /// The command as process 1, and its number here.
     private static func start(_ arguments: [String]) throws -> (Started, pid: Int32) {
         let run = try Started("/usr/bin/unshare", ["--pid", "--fork", "--", built("lockstep")] + arguments)

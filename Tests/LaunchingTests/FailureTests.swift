@@ -32,10 +32,13 @@ func theFirstFailureIsTheStatusAndIsNamed(workers: Int) throws {
 }
 
 @Test func aWorkerThatLostAPeerIsNotToBlame() throws {
-    // Rank 0 ends at once with the status of a lost peer; the rank that is the cause ends a little later.
-    let launched = try launch(
-        "trap '' TERM; if [ $RANK = 0 ]; then exit \(WorkerStatus.peerLost); fi; sleep 0.2; exit 9", workers: 2
-    ) {
+    // Rank 0 ends with the status of a lost peer, once rank 1 is deaf; the rank that is the cause ends a little later.
+    let folder = try TemporaryFolder()
+    let script = """
+        trap '' TERM; if [ $RANK = 1 ]; then >\(folder("deaf")); sleep 0.2; exit 9; fi
+        while [ ! -e \(folder("deaf")) ]; do sleep 0.02; done; exit \(WorkerStatus.peerLost)
+        """
+    let launched = try launch(script, workers: 2) {
         $0.policy.limits.judgement = generousLimit
         $0.policy.limits.overlap = generousLimit
     }
