@@ -28,7 +28,7 @@ let package = Package(
 
         .target(name: "EventLoop", dependencies: ["CLibuv"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
-        .target(name: "Tensors", dependencies: ["CTensorKernels"]),
+        .target(name: "Tensors", dependencies: ["CInstructionSets", "CTensorKernels"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
         .target(name: "Collectives", dependencies: ["CRawRing", "CReductionKernels", "EventLoop", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
@@ -79,6 +79,11 @@ let package = Package(
             ],
             path: "Tests/Probe"),
 
+        // Every kernel with every instruction set, beside a short reference; alone it compiles for other CPUs, too.
+        .executableTarget(
+            name: "KernelCheck", dependencies: ["CInstructionSets", "CReductionKernels", "CTensorKernels"], path: "Tests/KernelCheck",
+            linkerSettings: [.linkedLibrary("m")]),
+
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CInstructionSets", "CTensorKernels", "TestSupport", "Tensors"]),
@@ -104,7 +109,8 @@ let package = Package(
         .testTarget(name: "LaunchingTests", dependencies: ["Launching", "Membership", "Probe", "TestSupport", "Wire"]),
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(
-            name: "CommandTests", dependencies: ["Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
+            name: "CommandTests",
+            dependencies: ["KernelCheck", "Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -103,7 +103,7 @@ INLINE float fast_sigmoid(float x) {
     return x < 0 ? e * r : r;
 }
 
-/// Phi(x), the normal distribution's cumulative function, error below 1.5e-7, and its density.
+/// Phi(x), the normal distribution's cumulative function, error below 2.5e-7, and its density.
 INLINE void normal_distribution(float x, float *cumulative, float *density) {
     float z = (x < 0 ? -x : x) * 0.707106781f;
     float gauss = fast_exp_small(-0.5f * x * x);

@@ -1,4 +1,5 @@
 #include "Functions.h"
+#include "Series.h"
 
 // Philox4x32-10: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC11.
 
@@ -76,58 +77,6 @@ CLONED(void, tensor_random_uniform, (float *y, size_t n, struct tensor_random_ke
     }
 }
 
-/// ln x for normal x > 0: 2 atanh(s) with s = (m - 1) / (m + 1), |s| <= 0.172, as a series up to s^21.
-INLINE double series_log(double x) {
-    uint64_t bits;
-    memcpy(&bits, &x, 8);
-    int64_t e = (int64_t)(bits - 0x3fe6a09e667f3bcdULL) >> 52;
-    bits -= (uint64_t)e << 52;
-    double m;
-    memcpy(&m, &bits, 8);
-    double s = (m - 1) / (m + 1), w = s * s, p = 1.0 / 21;
-    p = p * w + 1.0 / 19;
-    p = p * w + 1.0 / 17;
-    p = p * w + 1.0 / 15;
-    p = p * w + 1.0 / 13;
-    p = p * w + 1.0 / 11;
-    p = p * w + 1.0 / 9;
-    p = p * w + 1.0 / 7;
-    p = p * w + 1.0 / 5;
-    p = p * w + 1.0 / 3;
-    return (double)(int32_t)e * 0.69314718055994530942 + 2 * (s + s * (w * p));
-}
-
-/// sin and cos of 2 pi x: x is brought to [-1/8, 1/8] of a turn, where Taylor's series are short.
-INLINE void series_sincos(double x, double *sine, double *cosine) {
-    // Adding 1.5 * 2^52 rounds to the nearest integer: the quarter turn nearest to x.
-    double magic = 4 * x + 6755399441055744.0;
-    double quarter = magic - 6755399441055744.0;
-    double a = (x - 0.25 * quarter) * 6.28318530717958647692, w = a * a;
-    double s = 1.0 / 355687428096000;
-    s = s * w - 1.0 / 1307674368000;
-    s = s * w + 1.0 / 6227020800;
-    s = s * w - 1.0 / 39916800;
-    s = s * w + 1.0 / 362880;
-    s = s * w - 1.0 / 5040;
-    s = s * w + 1.0 / 120;
-    s = s * w - 1.0 / 6;
-    s = a + a * (w * s);
-    double c = -1.0 / 6402373705728000;
-    c = c * w + 1.0 / 20922789888000;
-    c = c * w - 1.0 / 87178291200;
-    c = c * w + 1.0 / 479001600;
-    c = c * w - 1.0 / 3628800;
-    c = c * w + 1.0 / 40320;
-    c = c * w - 1.0 / 720;
-    c = c * w + 1.0 / 24;
-    c = 1 - 0.5 * w + w * w * c;
-    uint64_t bits;
-    memcpy(&bits, &magic, 8);
-    double swapped_s = bits & 1 ? c : s, swapped_c = bits & 1 ? s : c;
-    *sine = bits & 2 ? -swapped_s : swapped_s;
-    *cosine = (bits + 1) & 2 ? -swapped_c : swapped_c;
-}
-
 CLONED(void, tensor_random_normal, (float *y, size_t n, struct tensor_random_key key, float deviation),
        (y, n, key, deviation)) {
     enum { BATCH = 4 * PHILOX_WIDTH };
@@ -147,10 +96,4 @@ CLONED(void, tensor_random_normal, (float *y, size_t n, struct tensor_random_key
         size_t count = n - i < BATCH ? n - i : BATCH;
         memcpy(y + i, values, count * sizeof(float));
     }
-}
-
-double tensor_cosine_of_turns(double x) {
-    double sine, cosine;
-    series_sincos(x, &sine, &cosine);
-    return cosine;
 }

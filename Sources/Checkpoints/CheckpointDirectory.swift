@@ -125,7 +125,7 @@ public struct CheckpointDirectory: Sendable {
         let manifest = Manifest(
             step: state.step, epoch: state.epoch, stepInEpoch: state.stepInEpoch,
             weightsDigest: Digest.ofWeights(state.weights), recipe: state.recipe, files: files,
-            lockstepVersion: state.lockstepVersion)
+            lockstepVersion: state.lockstepVersion, arithmetic: state.arithmetic)
         let file = try OutputFile(path: "\(directory)/\(Checkpoint.manifestName)", fileSystem: fileSystem)
         try file.write(Array(manifest.serialized().utf8))
         _ = try file.finish()

@@ -14,10 +14,12 @@ public struct CheckpointState {
     public var optimizer: [StoredTensor]
     /// The version of Lockstep, for the record.
     public var lockstepVersion: String
+    /// The number of the rules by which the run computes; nil is stored as nothing.
+    public var arithmetic: Int?
 
     public init(
         step: Int, epoch: Int, stepInEpoch: Int, recipe: JSONValue, weights: [StoredTensor], optimizer: [StoredTensor],
-        lockstepVersion: String
+        lockstepVersion: String, arithmetic: Int? = nil
     ) {
         self.step = step
         self.epoch = epoch
@@ -26,5 +28,6 @@ public struct CheckpointState {
         self.weights = weights
         self.optimizer = optimizer
         self.lockstepVersion = lockstepVersion
+        self.arithmetic = arithmetic
     }
 }

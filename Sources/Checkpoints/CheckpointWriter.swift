@@ -46,13 +46,13 @@ public final class CheckpointWriter {
         let weights = TensorSnapshot(copying: state.weights)
         let optimizer = TensorSnapshot(copying: state.optimizer)
         let (step, epoch, stepInEpoch) = (state.step, state.epoch, state.stepInEpoch)
-        let (recipe, version, directory) = (state.recipe, state.lockstepVersion, directory)
+        let (recipe, version, arithmetic, directory) = (state.recipe, state.lockstepVersion, state.arithmetic, directory)
         let job = Job { () throws(CheckpointError) in
             try weights.withTensors { (weights) throws(CheckpointError) in
                 try optimizer.withTensors { (optimizer) throws(CheckpointError) in
                     let copy = CheckpointState(
                         step: step, epoch: epoch, stepInEpoch: stepInEpoch, recipe: recipe, weights: weights, optimizer: optimizer,
-                        lockstepVersion: version)
+                        lockstepVersion: version, arithmetic: arithmetic)
                     _ = try directory.save(copy, keep: keep)
                 }
             }

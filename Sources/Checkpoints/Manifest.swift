@@ -28,6 +28,9 @@ public struct Manifest: Sendable, Hashable {
     public let files: [File]
     /// The version of Lockstep that wrote it.
     public let lockstepVersion: String
+    /// The number of the rules by which the run computes: a run goes on only by the same. nil for runs of before there were numbers, whose
+    /// bits depend on the kind of CPU.
+    public let arithmetic: Int?
 
     /// The manifest as the text of `manifest.json`.
     ///
@@ -39,7 +42,7 @@ public struct Manifest: Sendable, Hashable {
     }
 
     private var members: [String: JSONValue] {
-        [
+        var members: [String: JSONValue] = [
             Key.formatVersion: .integer(Manifest.supportedFormatVersion),
             Key.lockstepVersion: .string(lockstepVersion),
             Key.step: .integer(step),
@@ -55,9 +58,12 @@ public struct Manifest: Sendable, Hashable {
                     ]
                 }),
         ]
+        members[Key.arithmetic] = arithmetic.map { .integer($0) }
+        return members
     }
 
     fileprivate enum Key {
+        static let arithmetic = "arithmetic"
         static let formatVersion = "format_version"
         static let lockstepVersion = "lockstep_version"
         static let step = "step"
@@ -115,11 +121,13 @@ extension Manifest {
             let recipe = members[Key.recipe],
             let entries = members[Key.files]?.array
         else { return nil }
+        let arithmetic = members[Key.arithmetic]?.integer
+        guard arithmetic != nil || members[Key.arithmetic] == nil else { return nil }
         let files = entries.compactMap(File.init(entry:))
         guard files.count == entries.count else { return nil }
         self.init(
             step: step, epoch: epoch, stepInEpoch: stepInEpoch, weightsDigest: weightsDigest, recipe: recipe,
-            files: files, lockstepVersion: lockstepVersion)
+            files: files, lockstepVersion: lockstepVersion, arithmetic: arithmetic)
     }
 }
 

@@ -2,6 +2,7 @@ import Collectives
 import Glibc
 import Membership
 import Synchronization
+import Tensors
 import Training
 
 /// A worker's whole life: joins the job that the environment names (or is a world of one), runs the body, leaves properly, and ends
@@ -27,6 +28,7 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?
     do {
+        try Kernels.check()
         var environment = try WorkerEnvironment.current()
         environment.threads = threadsPerWorker
         if environment.worldSize > 1 { name = "rank \(environment.rank): " }

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Glibc
 import Lockstep
 
 /// `lockstep generate`.
@@ -59,7 +58,7 @@ struct GenerateCommand: ParsableCommand {
     }
 }
 
-/// Draws from a softmax: the same draws for the same seed.
+/// Draws from a softmax: the same draws for the same seed, on every CPU.
 struct Sampler {
     let temperature: Double
     let topK: Int
@@ -75,7 +74,7 @@ struct Sampler {
         let best = logits.indices.max { logits[$0] < logits[$1] }!
         guard temperature > 0 else { return best }
         let least = topK > 0 && topK < logits.count ? logits.sorted(by: >)[topK - 1] : -.infinity
-        let weights = logits.map { $0 < least ? 0 : exp(($0 - logits[best]) / temperature) }
+        let weights = logits.map { $0 < least ? 0 : PortableMath.exponential(($0 - logits[best]) / temperature) }
         var rest = uniform() * weights.reduce(0, +)
         for (index, weight) in weights.enumerated() {
             rest -= weight

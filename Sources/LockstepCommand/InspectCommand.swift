@@ -20,7 +20,10 @@ struct InspectCommand: ParsableCommand {
         if path.hasSuffix(".safetensors") { return try list(SafetensorsReader(path: path)) }
         let (checkpoint, damaged) = try Checkpoint.find(path)
         for one in damaged { printError("\(one.error); an older checkpoint is shown") }
-        printOutput("\(checkpoint.path), step \(checkpoint.manifest.step), epoch \(checkpoint.manifest.epoch)")
+        let manifest = checkpoint.manifest
+        printOutput(
+            "\(checkpoint.path), step \(manifest.step), epoch \(manifest.epoch), arithmetic \(manifest.arithmetic.map(String.init) ?? "of the CPU"); "
+                + "kernels here: \(Kernels.name)")
         try list(checkpoint.weights())
         if optimizer { try list(checkpoint.optimizer()) }
         printOutput("weights sha256 \(checkpoint.manifest.weightsDigest.hex)")

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Lockstep
 
 /// `lockstep`: flags and printing, nothing else.
 @main
@@ -15,7 +16,7 @@ struct LockstepCommand: ParsableCommand {
             On several hosts start the program on each, with RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT and LOCKSTEP_SECRET in \
             its environment.
             """,
-        version: "0.1.0",
+        version: "0.1.0\narithmetic \(Arithmetic.version), kernels: \(Kernels.name)",
         subcommands: [
             TrainCommand.self, RunCommand.self, CheckCommand.self, BenchCommand.self, GenerateCommand.self, EvalCommand.self,
             ExportCommand.self, InspectCommand.self, ScaleCommand.self, StatusCommand.self,
@@ -27,6 +28,7 @@ struct LockstepCommand: ParsableCommand {
         // A file that may not grow any more is an error of the write, like a full disk.
         signal(SIGXFSZ, SIG_IGN)
         do {
+            try Kernels.check()
             var command = try parseAsRoot()
             if type(of: command).configuration.subcommands.count > 0 { needsSubcommand(type(of: command)) }
             try command.run()

@@ -58,7 +58,6 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             }
         }
         introduce()
-        try compareCPUs()
     }
 
     /// Gives the evaluation after the last step.
@@ -112,6 +111,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     /// The recipe, and what decides which collective operations there are.
     private var whatRanksShare: [String: JSONValue] {
         var all = recipe
+        all["arithmetic"] = .integer(Arithmetic.version)
         all["total_steps"] = .integer(trainer.totalSteps)
         all["eval_every"] = .integer(options.evalEvery ?? 0)
         all["checkpoint_every"] = .integer(options.checkpointEvery ?? 0)
@@ -160,6 +160,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
 
     /// A resumed run that would not give the bits of one that never stopped is refused.
     private func compare(_ checkpoint: Checkpoint) throws {
+        try Trainer<Data>.requireArithmetic(of: checkpoint)
         let stored = checkpoint.manifest.recipe.object ?? [:]
         for key in Set(stored.keys).union(recipe.keys).sorted() where stored[key] != recipe[key] {
             if key == "decay", let end = stored[key]?["cosine_end_step"]?.integer, recipe[key]?["cosine_end_step"] != nil,
@@ -178,16 +179,6 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
             throw UsageError(
                 "\(checkpoint.path) has \(count(checkpoint.manifest.step, "step")), more than the \(trainer.totalSteps) asked for: raise --steps or --epochs")
         }
-    }
-
-    /// Workers on other kinds of CPU are let train, and named: which of them computes what is then in the bits.
-    private func compareCPUs() throws {
-        let others = try trainer.ranksThatDiffer(in: Digest.of(CPUKind.name.utf8))
-        guard isFirst, !others.isEmpty else { return }
-        printError(
-            "\(others.count == 1 ? "rank" : "ranks") \(others.map(String.init).joined(separator: ", ")) "
-                + "\(others.count == 1 ? "has" : "have") another kind of CPU than rank \(trainer.rank) (\(CPUKind.name)): "
-                + "the bits of the result depend on which of them computes what")
     }
 
     private func introduce() {

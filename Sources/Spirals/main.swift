@@ -1,4 +1,3 @@
-import Glibc
 import Lockstep
 
 /// Points on two interleaved spirals: on which of them is a point?
@@ -9,9 +8,9 @@ struct Points: Dataset {
     func batch(epoch: Int, _ samples: [Int]) -> (xy: [Float], arm: [Int32]) {
         var xy: [Float] = []
         for sample in samples {
-            let angle = Double(sample) * 0.005
-            let radius = sample % 2 == 0 ? angle / 10 : -angle / 10
-            xy += [Float(radius * cos(angle)), Float(radius * sin(angle))]
+            let turns = Double(sample) * 0.0008
+            let radius = sample % 2 == 0 ? turns : -turns
+            xy += [Float(radius * PortableMath.cosine(turns: turns)), Float(radius * PortableMath.sine(turns: turns))]
         }
         return (xy, samples.map { Int32($0 % 2) })
     }

@@ -45,7 +45,8 @@ extension Trainer {
                 try withOptimizerState(states.states) { optimizerState in
                     let state = CheckpointState(
                         step: committedSteps, epoch: next.epoch, stepInEpoch: next.stepInEpoch, recipe: recipe, weights: weights,
-                        optimizer: optimizerState, lockstepVersion: Self.lockstepVersion)
+                        optimizer: optimizerState, lockstepVersion: Self.lockstepVersion,
+                        arithmetic: Arithmetic.version)
                     try writer?.writer.save(state, keep: keep)
                 }
             } catch let error as CheckpointError where inBackground {
@@ -101,7 +102,7 @@ extension Trainer {
     /// where the first one is lost meanwhile.
     ///
     /// - Throws: `SharedFailure` on every rank, with what `find` throws, `TrainingError.otherModel` or `.otherOptimizer` where the tensors are
-    ///   not this trainer's, or `CheckpointError` where they cannot be read. The trainer is of no more use then.
+    ///   not this trainer's, `.otherArithmetic` where the run computed by other rules, or `CheckpointError` where they cannot be read. The trainer is of no more use then.
     public func restore(_ find: () throws -> Checkpoint?) throws {
         var failure: (any Error)?
         let values = try ring.section {
@@ -117,6 +118,15 @@ extension Trainer {
             throw failure ?? SharedFailure(rank: Int(rank), what: Self.reading, cause: nil)
         }
         comparedSteps = committedSteps
+    }
+
+    /// Refuses a checkpoint of a run that computed by other rules: what went on from it would have the bits of neither.
+    ///
+    /// - Throws: `TrainingError.otherArithmetic`.
+    public static func requireArithmetic(of checkpoint: Checkpoint) throws {
+        guard checkpoint.manifest.arithmetic != Arithmetic.version else { return }
+        throw TrainingError.otherArithmetic(
+            path: checkpoint.path, found: checkpoint.manifest.arithmetic, version: checkpoint.manifest.lockstepVersion)
     }
 
     private static var reading: String { "reading the checkpoint" }
@@ -226,6 +236,7 @@ extension Trainer {
 
     /// Takes weights and grids, and the optimizer's state unless that is shared out. Gives where the latter is.
     private func load(_ checkpoint: Checkpoint) throws -> SafetensorsReader {
+        try Self.requireArithmetic(of: checkpoint)
         let stored = try checkpoint.weights()
         if let difference = stored.difference(from: weights.map(\.info)) {
             throw TrainingError.otherModel(path: checkpoint.path, difference: difference)

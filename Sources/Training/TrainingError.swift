@@ -1,4 +1,5 @@
 import Checkpoints
+import Tensors
 
 /// Why training cannot go on. Whatever was committed before is as it was.
 public enum TrainingError: Error, Equatable, CustomStringConvertible {
@@ -20,6 +21,9 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
     case otherOptimizer(path: String, difference: String)
+    /// A checkpoint's run computed by other rules than this build, numbered `found`; nil for runs of before there were numbers. `version` is
+    /// that of the Lockstep that wrote it.
+    case otherArithmetic(path: String, found: Int?, version: String)
     case checkpoint(CheckpointError)
 
     public var description: String {
@@ -48,6 +52,10 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
             "\(path) is a checkpoint of another model: \(difference)"
         case .otherOptimizer(let path, let difference):
             "\(path) was made with another optimizer: \(difference)"
+        case .otherArithmetic(let path, let found, let version):
+            "\(path) was made with \(found.map { "arithmetic \($0)" } ?? "an arithmetic that depends on the CPU"), this build computes with "
+                + "arithmetic \(Arithmetic.version), and a run that changed would have the bits of neither: go on with the Lockstep \(version) "
+                + "that made it, or begin another run; its weights can be used"
         case .checkpoint(let error):
             error.description
         }

@@ -34,10 +34,6 @@ bool tensor_use_pairs(bool use);
 /// the error (errno's) that kept a thread from being started.
 int tensor_set_threads(int threads);
 
-// MARK: The CPU (CPUKind.c)
-
-/// Writes what the bits of results depend on of the CPU, as text with a NUL behind it: maker, model, instruction sets, sizes of caches.
-void tensor_cpu_kind(char *text, size_t capacity);
 
 // MARK: Elementwise (Elementwise.c)
 
@@ -196,8 +192,16 @@ void tensor_dropout(float *y, const float *x, size_t n, struct tensor_random_key
 void tensor_random_uniform(float *y, size_t n, struct tensor_random_key key, float low, float high);
 /// y[i] normal with mean 0 (Box-Muller, two words a pair). The bits depend on neither the CPU nor the C library.
 void tensor_random_normal(float *y, size_t n, struct tensor_random_key key, float deviation);
-/// cos(2 pi x), from basic operations only, so that it does not depend on the C library. Error below 1e-15.
+
+// MARK: Functions of one number (Series.c)
+
+// From basic operations only: the bits depend on neither the CPU nor the C library.
+
+/// cos(2 pi x) and sin(2 pi x), error below 1e-15, for |x| below 2^50.
 double tensor_cosine_of_turns(double x);
+double tensor_sine_of_turns(double x);
+/// e^x, within 2 units in the last place; 0 below -708, infinity above 709.78.
+double tensor_exponential(double x);
 
 // MARK: Causal attention (Attention.c)
 
