@@ -19,7 +19,8 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"]), .brew(["openssl"])]),
         .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
-        // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the same bits.
+        // Loops that must vectorise for the CPU at hand: C, with one clone an instruction set, all of which give the
+        // same bits.
         .target(name: "CInstructionSets"),
         .target(name: "CReductionKernels", dependencies: ["CInstructionSets"]),
         // What `lockstep bench` compares the ring with.
@@ -110,7 +111,8 @@ let package = Package(
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(
             name: "CommandTests",
-            dependencies: ["KernelCheck", "Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
+            name: "CommandTests",
+            dependencies: ["Checkpoints", "KernelCheck", "Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

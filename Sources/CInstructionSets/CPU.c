@@ -19,8 +19,9 @@ static void ask_cpu(void) {
         !__builtin_cpu_supports("bmi2"))
         return;
     best = LOCKSTEP_AVX2;
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512cd") ||
-        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl"))
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512cd") || !__builtin_cpu_supports("avx512dq") ||
+        !__builtin_cpu_supports("avx512vl"))
         return;
     best = LOCKSTEP_AVX512;
     has_bfloat16 = __builtin_cpu_supports("avx512bf16");

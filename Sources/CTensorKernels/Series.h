@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-// Functions of one double by series, from sums, products and quotients that round one by one: no fused operations, so that they are as
-// fast where those take a call.
+// Functions of one double by series, from sums, products and quotients that round one by one: no fused operations, so
+// that they are as fast where those take a call.
 
 /// ln x for normal x > 0: 2 atanh(s) with s = (m - 1) / (m + 1), |s| <= 0.172, as a series up to s^21.
 INLINE double series_log(double x) {
@@ -58,7 +58,8 @@ INLINE void series_sincos(double x, double *sine, double *cosine) {
     *cosine = (bits + 1) & 2 ? -swapped_c : swapped_c;
 }
 
-/// e^x, within 2 units in the last place: 0 below -708, where results would be denormal, infinity above 709.78. NaN stays NaN.
+/// e^x, within 2 units in the last place: 0 below -708, where results would be denormal, infinity above 709.78. NaN
+/// stays NaN.
 INLINE double series_exp(double x) {
     double clamped = x < -708 ? -708 : x;
     clamped = clamped > 709.78 ? 709.78 : clamped;

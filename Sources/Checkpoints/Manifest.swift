@@ -28,8 +28,8 @@ public struct Manifest: Sendable, Hashable {
     public let files: [File]
     /// The version of Lockstep that wrote it.
     public let lockstepVersion: String
-    /// The number of the rules by which the run computes: a run goes on only by the same. nil for runs of before there were numbers, whose
-    /// bits depend on the kind of CPU.
+    /// The number of the rules by which the run computes: a run goes on only by the same. nil for runs of before there
+    /// were numbers, whose bits depend on the kind of CPU.
     public let arithmetic: Int?
 
     /// The manifest as the text of `manifest.json`.

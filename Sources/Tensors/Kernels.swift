@@ -1,14 +1,16 @@
 import CInstructionSets
 import Glibc
 
-/// Which instructions this process computes with: the best that the CPU has, or less if LOCKSTEP_CPU says so. All give the same bits.
+/// Which instructions this process computes with: the best that the CPU has, or less if LOCKSTEP_CPU says so. All give
+/// the same bits.
 public enum Kernels {
     /// "baseline", "avx2" or "avx512", and " with bfloat16" where the CPU multiplies that by itself.
     public static var name: String {
         name(of: lockstep_kernels_in_use()) + (lockstep_uses_bfloat16() ? " with bfloat16" : "")
     }
 
-    /// Throws where LOCKSTEP_CPU asked for what there is not when the process started; the best kernels are in use then.
+    /// Throws where LOCKSTEP_CPU asked for what there is not when the process started; the best kernels are in use
+    /// then.
     public static func check() throws(KernelsError) {
         let request = lockstep_kernels_request()
         guard request != LOCKSTEP_REQUEST_MET else { return }

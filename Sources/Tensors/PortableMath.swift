@@ -1,9 +1,10 @@
 import CTensorKernels
 
-/// Functions of one number by fixed sequences of basic operations: the same bits on every CPU and with every C library, whose own
-/// functions differ from one version to the next.
+/// Functions of one number by fixed sequences of basic operations: the same bits on every CPU and with every C library,
+/// whose own functions differ from one version to the next.
 ///
-/// For what ends in a run's bits: a data set that is computed, a learning rate, a draw. (Square roots need no such care.)
+/// For what ends in a run's bits: a data set that is computed, a learning rate, a draw. (Square roots need no such
+/// care.)
 public enum PortableMath {
     /// cos(2 pi x), error below 1e-15, for |x| below 2^50.
     public static func cosine(turns x: Double) -> Double { tensor_cosine_of_turns(x) }

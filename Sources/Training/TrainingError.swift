@@ -21,8 +21,8 @@ public enum TrainingError: Error, Equatable, CustomStringConvertible {
     case otherModel(path: String, difference: String)
     /// A checkpoint lacks what the optimizer needs.
     case otherOptimizer(path: String, difference: String)
-    /// A checkpoint's run computed by other rules than this build, numbered `found`; nil for runs of before there were numbers. `version` is
-    /// that of the Lockstep that wrote it.
+    /// A checkpoint's run computed by other rules than this build, numbered `found`; nil for runs of before there were
+    /// numbers. `version` is that of the Lockstep that wrote it.
     case otherArithmetic(path: String, found: Int?, version: String)
     case checkpoint(CheckpointError)
 

@@ -38,8 +38,8 @@ public struct Introduction: Sendable, Equatable {
 /// is authenticated by TCP alone and is not encrypted.
 public struct Handshake: ~Copyable {
     public static let magic: UInt32 = 0x5053_4B4C  // "LKSP", little-endian
-    /// Raised by whatever changes what is said on connections, and by whatever changes a run's bits: builds that would not agree do not
-    /// meet.
+    /// Raised by whatever changes what is said on connections, and by whatever changes a run's bits: builds that would
+    /// not agree do not meet.
     public static let version: UInt16 = 5
     static let helloBytes = 68
     static let welcomeBytes = 68 + 32

@@ -187,6 +187,23 @@ struct CheckpointDirectoryTests {
         #expect(directory.list("a/b/c/checkpoints") == ["step-00001000"])
     }
 
+    /// Also by the writer behind the run. A manifest without a number is one of before there were numbers.
+    @Test(arguments: [nil, 1, 7]) func theArithmeticIsKept(_ arithmetic: Int?) throws {
+        let run = CheckpointDirectory(directory.path)
+        let writer = CheckpointWriter(CheckpointDirectory("\(directory.path)/written"))
+        try first.with { state in
+            var state = state
+            state.arithmetic = arithmetic
+            _ = try run.save(state)
+            try writer.save(state)
+            try writer.finish()
+        }
+        #expect(try latest().checkpoint?.manifest.arithmetic == arithmetic)
+        #expect(try Checkpoint.find("\(directory.path)/written").checkpoint.manifest.arithmetic == arithmetic)
+        let text = String(decoding: directory.read("checkpoints/step-00001000/manifest.json"), as: UTF8.self)
+        #expect(text.contains("\"arithmetic\"") == (arithmetic != nil))
+    }
+
     @Test func aSnapshotIsSavedOnAnotherThread() async throws {
         let (weights, optimizer, state) = first.with { state in
             (TensorSnapshot(copying: state.weights), TensorSnapshot(copying: state.optimizer), state.recipe)

@@ -1,6 +1,7 @@
 import Testing
 
-/// The kernels with every instruction set that this CPU has: a program of its own, since they are chosen for a whole process.
+/// The kernels with every instruction set that this CPU has: a program of its own, since they are chosen for a whole
+/// process.
 @Suite struct KernelCheckTests {
     /// The same bits from each, which are those of a short reference and, by their digests, those of every other CPU.
     @Test func everyKernelGivesTheSameBitsWithEveryInstructionSet() throws {
@@ -19,8 +20,8 @@ import Testing
         #expect(try check.end(within: .seconds(300)) == 0, "\(check.output)\(check.errors)")
     }
 
-    /// The pragma that keeps products and sums apart comes with `Kernel.h` or `Clones.h`: every C file that computes has one of them, and
-    /// none allows it again. Clones are made by `CLONED` alone, which LOCKSTEP_CPU rules.
+    /// The pragma that keeps products and sums apart comes with `Kernel.h` or `Clones.h`: every C file that computes
+    /// has one of them, and none allows it again. Clones are made by `CLONED` alone, which LOCKSTEP_CPU rules.
     @Test(arguments: ["CTensorKernels", "CReductionKernels"]) func contractionIsOffInEveryFile(_ module: String) throws {
         let clones = contents(of: packageRoot + "/Sources/CInstructionSets/include/Clones.h")
         #expect(clones.contains("\n#pragma STDC FP_CONTRACT OFF\n"))

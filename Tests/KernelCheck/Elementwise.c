@@ -30,18 +30,18 @@ void check_round_bfloat16(struct trial *t) {
 }
 
 /// Expects y[i] = expression, with the operands before the call, and records y.
-#define CHECK_LOOP(call, expression)                     \
-    do {                                                 \
-        float *before = copy(t, y, n * 4);               \
-        float *expected = room(t, n * 4);                \
-        call;                                            \
-        for (size_t i = 0; i < n; i++) {                 \
-            float old = before[i];                       \
-            (void)old;                                   \
-            expected[i] = (expression);                  \
-        }                                                \
-        expect(t, y, expected, n, #call);                \
-        record(t, y, n);                                 \
+#define CHECK_LOOP(call, expression)       \
+    do {                                   \
+        float *before = copy(t, y, n * 4); \
+        float *expected = room(t, n * 4);  \
+        call;                              \
+        for (size_t i = 0; i < n; i++) {   \
+            float old = before[i];         \
+            (void)old;                     \
+            expected[i] = (expression);    \
+        }                                  \
+        expect(t, y, expected, n, #call);  \
+        record(t, y, n);                   \
     } while (0)
 
 void check_add(struct trial *t) {
@@ -161,15 +161,18 @@ void check_survey(struct trial *t) {
     // Blocks and the ends of parts at multiples of 16, the last at the end.
     size_t n = width(t) + 16 * pick(t, 0, 8), block = 16 * pick(t, 1, 6), parts = pick(t, 1, 3), ends[3] = {0};
     if (n == 0) return;
-    for (size_t p = 0; p + 1 < parts; p++) ends[p] = (p ? ends[p - 1] : 0) + 16 * pick(t, 0, (n - (p ? ends[p - 1] : 0)) / 16);
+    for (size_t p = 0; p + 1 < parts; p++)
+        ends[p] = (p ? ends[p - 1] : 0) + 16 * pick(t, 0, (n - (p ? ends[p - 1] : 0)) / 16);
     ends[parts - 1] = n;
-    float *x = flip(t) ? floats(t, n, 3) : wild_floats(t, n), *largest = room(t, parts * 4), *expected = room(t, parts * 4);
+    float *x = flip(t) ? floats(t, n, 3) : wild_floats(t, n), *largest = room(t, parts * 4),
+          *expected = room(t, parts * 4);
     size_t blocks = (n + block - 1) / block;
     double *sums = room(t, blocks * 8);
     tensor_survey(sums, largest, x, n, block, ends);
     for (size_t b = 0; b < blocks; b++) {
         double lanes[SUM_LANES] = {0};
-        for (size_t i = b * block; i < n && i < (b + 1) * block; i++) lanes[(i - b * block) % SUM_LANES] += (double)x[i] * x[i];
+        for (size_t i = b * block; i < n && i < (b + 1) * block; i++)
+            lanes[(i - b * block) % SUM_LANES] += (double)x[i] * x[i];
         expect_double(t, sums[b], wide_lane_sum(lanes), "tensor_survey's sums");
         record_double(t, sums[b]);
     }

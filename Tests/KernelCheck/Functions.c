@@ -56,7 +56,8 @@ void check_activate(struct trial *t) {
 
 void check_cross_entropy(struct trial *t) {
     size_t rows = pick(t, 0, 5), C = columns(t), n = rows * C, counted, own_counted = 0;
-    float *x = floats(t, n, 8), *gradient = flip(t) ? floats(t, n, 1) : NULL, *e = room(t, C * 4), *expected = room(t, n * 4);
+    float *x = floats(t, n, 8), *gradient = flip(t) ? floats(t, n, 1) : NULL, *e = room(t, C * 4),
+          *expected = room(t, n * 4);
     int32_t *labels = integers(t, rows, -1, (uint32_t)C + 1 + (pick(t, 0, 9) == 0));
     ptrdiff_t bad, own_bad = -1;
     double total = tensor_cross_entropy(gradient, &counted, &bad, x, labels, rows, C), own = 0;
@@ -92,8 +93,10 @@ void check_cross_entropy(struct trial *t) {
 /// Floats at a time.
 enum { CHUNK = 1 << 13 };
 
-#define ACTIVATION(name, function) \
-    static void name(float *y, float *slope, const float *x, size_t n) { tensor_activate(function, y, slope, x, NULL, 1, n); }
+#define ACTIVATION(name, function)                                       \
+    static void name(float *y, float *slope, const float *x, size_t n) { \
+        tensor_activate(function, y, slope, x, NULL, 1, n);              \
+    }
 ACTIVATION(run_exp, TENSOR_EXP)
 ACTIVATION(run_log, TENSOR_LOG)
 ACTIVATION(run_tanh, TENSOR_TANH)
@@ -180,7 +183,8 @@ static uint64_t digest_of(const struct function *function, uint32_t stride) {
 bool check_functions(uint32_t stride) {
     bool passes = true;
     for (int i = 0; i < FUNCTIONS; i++) {
-        uint64_t digest = digest_of(&functions[i], stride), known = stride == 1 ? functions[i].all : functions[i].sample;
+        uint64_t digest = digest_of(&functions[i], stride),
+                 known = stride == 1 ? functions[i].all : functions[i].sample;
         printf("%-20s 0x%016llx\n", functions[i].name, (unsigned long long)digest);
         if ((stride == 1 || stride == 4099) && digest != known) {
             printf("%s: the digest must be 0x%016llx\n", functions[i].name, (unsigned long long)known);
@@ -204,9 +208,12 @@ static const struct claim {
     double most;
     bool is_absolute;
 } claims[] = {
-    {"exp", run_exp, exp, -87.3f, 88.72f, 2, false},         {"exp_small", run_exp_small, exp, -87.3f, 80, 2, false},
-    {"log", run_log, log, 0x1p-126f, INFINITY, 2, false},    {"tanh", run_tanh, tanh, -INFINITY, INFINITY, 2e-7, true},
-    {"sigmoid", run_sigmoid, sigmoid, -87.3f, 87.3f, 4, false}, {"normal", run_normal, normal, -INFINITY, INFINITY, 2.5e-7, true},
+    {"exp", run_exp, exp, -87.3f, 88.72f, 2, false},
+    {"exp_small", run_exp_small, exp, -87.3f, 80, 2, false},
+    {"log", run_log, log, 0x1p-126f, INFINITY, 2, false},
+    {"tanh", run_tanh, tanh, -INFINITY, INFINITY, 2e-7, true},
+    {"sigmoid", run_sigmoid, sigmoid, -87.3f, 87.3f, 4, false},
+    {"normal", run_normal, normal, -INFINITY, INFINITY, 2.5e-7, true},
 };
 
 /// A float's unit in the last place.
@@ -235,7 +242,8 @@ bool check_accuracy(uint32_t stride) {
             }
         }
         bool holds = worst <= claim->most;
-        printf("%-20s error %.3g at %.9g, at most %g%s\n", claim->name, worst, where, claim->most, holds ? "" : ": too much");
+        printf("%-20s error %.3g at %.9g, at most %g%s\n", claim->name, worst, where, claim->most,
+               holds ? "" : ": too much");
         passes &= holds;
     }
     return passes;

@@ -1,8 +1,9 @@
-// Every kernel with every instruction set that this CPU has, on pseudo-random inputs: all must give the same bits, which are those of a
-// short reference, and those of every other CPU, which stand here as digests.
+// Every kernel with every instruction set that this CPU has, on pseudo-random inputs: all must give the same bits,
+// which are those of a short reference, and those of every other CPU, which stand here as digests.
 //
-// To check one more kernel: write a function that draws sizes and inputs, calls the kernel, expects what a plain loop gives and records the
-// outputs; declare it below and name it in `subjects` of Main.c, with the digest that a run then prints.
+// To check one more kernel: write a function that draws sizes and inputs, calls the kernel, expects what a plain loop
+// gives and records the outputs; declare it below and name it in `subjects` of Main.c, with the digest that a run then
+// prints.
 #pragma once
 #include "Clones.h"
 #include "CReductionKernels.h"
@@ -43,7 +44,8 @@ void *copy(struct trial *trial, const void *from, size_t bytes);
 
 // MARK: Outputs
 
-/// Outputs take part in the digest, and must be the same for every instruction set. NaN is NaN: its bits follow the CPU.
+/// Outputs take part in the digest, and must be the same for every instruction set. NaN is NaN: its bits follow the
+/// CPU.
 void record(struct trial *trial, const float *x, size_t count);
 void record_bytes(struct trial *trial, const void *bytes, size_t count);
 void record_double(struct trial *trial, double x);
@@ -101,8 +103,8 @@ void check_combine(struct trial *);
 
 // MARK: Functions of one float (Functions.c)
 
-/// Every `stride`th float through every elementary function, with the instruction set that is in use; whether all digests are what they
-/// must be. They are known for strides 1 and 4099.
+/// Every `stride`th float through every elementary function, with the instruction set that is in use; whether all
+/// digests are what they must be. They are known for strides 1 and 4099.
 bool check_functions(uint32_t stride);
 /// The same functions beside the C library's in double; whether errors are within what comments say.
 bool check_accuracy(uint32_t stride);

@@ -12,7 +12,8 @@ void check_layer_norm(struct trial *t) {
         float m = lane_sum(x + r * C, C) / (float)C;
         for (size_t c = 0; c < C; c++) centred[c] = x[r * C + c] - m;
         float s = 1 / sqrtf(lane_dot(centred, centred, C) / (float)C + epsilon);
-        for (size_t c = 0; c < C; c++) expected[r * C + c] = bias ? fmaf(centred[c] * s, gain[c], bias[c]) : centred[c] * s * gain[c];
+        for (size_t c = 0; c < C; c++)
+            expected[r * C + c] = bias ? fmaf(centred[c] * s, gain[c], bias[c]) : centred[c] * s * gain[c];
         expect(t, mean + r, &m, 1, "mean");
         expect(t, inverse + r, &s, 1, "inverse");
     }
@@ -26,7 +27,8 @@ void check_layer_norm_backward(struct trial *t) {
     float *mean = floats(t, rows, 1), *inverse = floats(t, rows, 2);
     bool adds = flip(t), adds_gain = flip(t), adds_bias = flip(t);
     float *dx = flip(t) ? floats(t, n, 1) : NULL, *dgain = floats(t, C, 1), *dbias = flip(t) ? floats(t, C, 1) : NULL;
-    float *own_dx = dx ? copy(t, dx, n * 4) : NULL, *own_gain = copy(t, dgain, C * 4), *own_bias = dbias ? copy(t, dbias, C * 4) : NULL;
+    float *own_dx = dx ? copy(t, dx, n * 4) : NULL, *own_gain = copy(t, dgain, C * 4),
+          *own_bias = dbias ? copy(t, dbias, C * 4) : NULL;
     float *g = room(t, C * 4), *h = room(t, C * 4);
     tensor_layer_norm_backward(dx, adds, dgain, adds_gain, dbias, adds_bias, dy, x, mean, inverse, gain, rows, C);
     for (size_t c = 0; c < C; c++) {
@@ -134,7 +136,8 @@ void check_batch_norm(struct trial *t) {
 
 void check_batch_norm_backward(struct trial *t) {
     size_t rows = pick(t, 1, 150), C = columns(t), n = rows * C;
-    float *x = floats(t, n, 2), *dy = floats(t, n, 1), *gain = floats(t, C, 2), *mean = floats(t, C, 1), *inverse = floats(t, C, 2);
+    float *x = floats(t, n, 2), *dy = floats(t, n, 1), *gain = floats(t, C, 2), *mean = floats(t, C, 1),
+          *inverse = floats(t, C, 2);
     float *dgain = room(t, C * 4), *dbias = room(t, C * 4), *dx = floats(t, n, 1), *expected = copy(t, dx, n * 4);
     bool adds = flip(t);
     tensor_batch_norm_backward(dx, adds, dgain, dbias, dy, x, mean, inverse, gain, rows, C, room(t, C * 4));
@@ -162,7 +165,8 @@ void check_batch_norm_backward(struct trial *t) {
 void check_sgd(struct trial *t) {
     size_t n = width(t);
     float *p = floats(t, n, 1), *g = floats(t, n, 1), *v = flip(t) ? floats(t, n, 1) : NULL;
-    float scale = floats(t, 1, 1)[0], rate = floats(t, 1, 1)[0], momentum = floats(t, 1, 1)[0], decay = floats(t, 1, 0.1f)[0];
+    float scale = floats(t, 1, 1)[0], rate = floats(t, 1, 1)[0], momentum = floats(t, 1, 1)[0],
+          decay = floats(t, 1, 0.1f)[0];
     bool nesterov = flip(t);
     float *own_p = copy(t, p, n * 4), *own_v = v ? copy(t, v, n * 4) : NULL;
     tensor_sgd(p, g, v, n, scale, rate, momentum, decay, nesterov);
@@ -183,7 +187,8 @@ void check_adamw(struct trial *t) {
     size_t n = width(t);
     float *p = floats(t, n, 1), *g = floats(t, n, 1), *m = floats(t, n, 1), *v = floats(t, n, 1);
     for (size_t i = 0; i < n; i++) v[i] = fabsf(v[i]);
-    float scale = floats(t, 1, 1)[0], shrink = 0.999f, rate = floats(t, 1, 0.01f)[0], b1 = 0.1f, beta2 = 0.95f, b2 = 0.05f, root = 1.7f;
+    float scale = floats(t, 1, 1)[0], shrink = 0.999f, rate = floats(t, 1, 0.01f)[0], b1 = 0.1f, beta2 = 0.95f,
+          b2 = 0.05f, root = 1.7f;
     float *own_p = copy(t, p, n * 4), *own_m = copy(t, m, n * 4), *own_v = copy(t, v, n * 4), epsilon = 1e-8f;
     tensor_adamw(p, g, m, v, n, scale, shrink, rate, b1, beta2, b2, root, epsilon);
     for (size_t i = 0; i < n; i++) {

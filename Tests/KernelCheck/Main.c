@@ -59,7 +59,8 @@ static bool run_trial(const struct subject *subject, size_t number, uint64_t *di
     bool passes = true;
     for (int level = 0; lockstep_set_kernels((enum lockstep_kernels)level); level++) {
         const char *name = lockstep_kernels_name((enum lockstep_kernels)level);
-        uint64_t seed = absorb(0xcbf29ce484222325u, (const unsigned char *)subject->name, strlen(subject->name)) + number;
+        uint64_t seed =
+            absorb(0xcbf29ce484222325u, (const unsigned char *)subject->name, strlen(subject->name)) + number;
         struct trial trial = {number, seed, NULL};
         begin_recording();
         subject->check(&trial);
@@ -87,7 +88,8 @@ static bool run_subject(const struct subject *subject) {
     bool passes = true;
     for (size_t number = 0; number < TRIALS && passes; number++) passes = run_trial(subject, number, &digest);
     printf("%-20s 0x%016llx\n", subject->name, (unsigned long long)digest);
-    if (digest != subject->digest) printf("%s: the digest must be 0x%016llx\n", subject->name, (unsigned long long)subject->digest);
+    if (digest != subject->digest)
+        printf("%s: the digest must be 0x%016llx\n", subject->name, (unsigned long long)subject->digest);
     return passes && digest == subject->digest;
 }
 

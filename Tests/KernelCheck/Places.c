@@ -3,7 +3,10 @@
 // Pooling, transposition, embeddings: what moves elements about, and adds some of them up.
 
 static struct tensor_pooling any_pooling(struct trial *t, size_t *rows, size_t *across) {
-    struct tensor_pooling p = {.samples = pick(t, 1, 2), .height = pick(t, 1, 7), .width = pick(t, 1, 7), .channels = columns(t)};
+    struct tensor_pooling p = {.channels = columns(t)};
+    p.samples = pick(t, 1, 2);
+    p.height = pick(t, 1, 7);
+    p.width = pick(t, 1, 7);
     p.kernel_height = pick(t, 1, p.height);
     p.kernel_width = pick(t, 1, p.width);
     p.stride = pick(t, 1, 3);
@@ -13,7 +16,8 @@ static struct tensor_pooling any_pooling(struct trial *t, size_t *rows, size_t *
 }
 
 /// Where an element of a window stands in the image.
-static size_t place_of(const struct tensor_pooling *p, size_t n, size_t row, size_t column, size_t kr, size_t kc, size_t channel) {
+static size_t place_of(const struct tensor_pooling *p, size_t n, size_t row, size_t column, size_t kr, size_t kc,
+                       size_t channel) {
     return ((n * p->height + row * p->stride + kr) * p->width + column * p->stride + kc) * p->channels + channel;
 }
 
@@ -21,7 +25,8 @@ void check_max_pool(struct trial *t) {
     size_t rows, across;
     struct tensor_pooling p = any_pooling(t, &rows, &across);
     size_t in = p.samples * p.height * p.width * p.channels, out = p.samples * rows * across * p.channels, o = 0;
-    float *x = wild_floats(t, in), *y = room(t, out * 4), *expected = room(t, out * 4), *dy = floats(t, out, 1), *dx = floats(t, in, 1);
+    float *x = wild_floats(t, in), *y = room(t, out * 4), *expected = room(t, out * 4), *dy = floats(t, out, 1),
+          *dx = floats(t, in, 1);
     uint8_t *places = room(t, out), *expected_places = room(t, out);
     bool adds = flip(t);
     float *own_dx = adds ? copy(t, dx, in * 4) : room(t, in * 4);
@@ -43,7 +48,8 @@ void check_max_pool(struct trial *t) {
                     size_t chosen = expected_places[o];
                     // Zero is added to the others, which turns -0 into 0: as it does here.
                     for (size_t place = 0; place < p.kernel_height * p.kernel_width; place++)
-                        own_dx[place_of(&p, n, r, c, place / p.kernel_width, place % p.kernel_width, i)] += place == chosen ? dy[o] : 0;
+                        own_dx[place_of(&p, n, r, c, place / p.kernel_width, place % p.kernel_width, i)] +=
+                            place == chosen ? dy[o] : 0;
                 }
     expect(t, y, expected, out, "y");
     expect_bytes(t, places, expected_places, out, "places");
@@ -61,7 +67,8 @@ void check_average_pool(struct trial *t) {
     size_t rows, across;
     struct tensor_pooling p = any_pooling(t, &rows, &across);
     size_t in = p.samples * p.height * p.width * p.channels, out = p.samples * rows * across * p.channels, o = 0;
-    float *x = floats(t, in, 2), *y = room(t, out * 4), *expected = room(t, out * 4), *dy = floats(t, out, 1), *dx = floats(t, in, 1);
+    float *x = floats(t, in, 2), *y = room(t, out * 4), *expected = room(t, out * 4), *dy = floats(t, out, 1),
+          *dx = floats(t, in, 1);
     float share = 1 / (float)(p.kernel_height * p.kernel_width);
     bool adds = flip(t);
     float *own_dx = adds ? copy(t, dx, in * 4) : room(t, in * 4);
@@ -107,7 +114,8 @@ void check_embed(struct trial *t) {
     for (size_t i = 0; i < count && own < 0; i++) {
         if ((size_t)indices[i] >= vocabulary) own = (ptrdiff_t)i;
         for (size_t c = 0; c < C && own < 0; c++)
-            expected[i * C + c] = table[(size_t)indices[i] * C + c] + (positions ? positions[i % period * C + c] : -0.0f);
+            expected[i * C + c] =
+                table[(size_t)indices[i] * C + c] + (positions ? positions[i % period * C + c] : -0.0f);
     }
     expect_bytes(t, &bad, &own, sizeof bad, "the first bad index");
     expect(t, y, expected, count * C, "y");
@@ -115,9 +123,11 @@ void check_embed(struct trial *t) {
 }
 
 void check_embed_backward(struct trial *t) {
-    size_t C = columns(t), period = pick(t, 1, 5), samples = pick(t, 1, 4), count = period * samples, vocabulary = pick(t, 1, 6);
+    size_t C = columns(t), period = pick(t, 1, 5), samples = pick(t, 1, 4), count = period * samples,
+           vocabulary = pick(t, 1, 6);
     int32_t *indices = integers(t, count, 0, (uint32_t)vocabulary);
-    float *dy = floats(t, count * C, 1), *dtable = floats(t, vocabulary * C, 1), *expected = copy(t, dtable, vocabulary * C * 4);
+    float *dy = floats(t, count * C, 1), *dtable = floats(t, vocabulary * C, 1),
+          *expected = copy(t, dtable, vocabulary * C * 4);
     float *dpositions = floats(t, period * C, 1);
     bool adds = flip(t);
     float *own = copy(t, dpositions, period * C * 4);

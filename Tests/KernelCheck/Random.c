@@ -10,10 +10,12 @@ static struct tensor_random_key any_key(struct trial *t) {
 
 /// The word of an element, by Philox4x32-10 as its authors write it.
 static uint32_t word(struct tensor_random_key key, uint64_t element) {
-    uint32_t c[4] = {(uint32_t)(element / 4), key.a, key.b, key.c}, k[2] = {(uint32_t)key.key, (uint32_t)(key.key >> 32)};
+    uint32_t c[4] = {(uint32_t)(element / 4), key.a, key.b, key.c},
+             k[2] = {(uint32_t)key.key, (uint32_t)(key.key >> 32)};
     for (int round = 0; round < 10; round++, k[0] += 0x9E3779B9u, k[1] += 0xBB67AE85u) {
         uint64_t p = (uint64_t)c[0] * 0xD2511F53u, q = (uint64_t)c[2] * 0xCD9E8D57u;
-        uint32_t next[4] = {(uint32_t)(q >> 32) ^ c[1] ^ k[0], (uint32_t)q, (uint32_t)(p >> 32) ^ c[3] ^ k[1], (uint32_t)p};
+        uint32_t next[4] = {(uint32_t)(q >> 32) ^ c[1] ^ k[0], (uint32_t)q, (uint32_t)(p >> 32) ^ c[3] ^ k[1],
+                            (uint32_t)p};
         memcpy(c, next, sizeof c);
     }
     return c[element % 4];
@@ -22,7 +24,8 @@ static uint32_t word(struct tensor_random_key key, uint64_t element) {
 void check_random(struct trial *t) {
     size_t n = width(t);
     struct tensor_random_key key = any_key(t);
-    float low = floats(t, 1, 1)[0], high = low + 1.5f, *uniform = room(t, n * 4), *expected = room(t, n * 4), *normal = room(t, n * 4);
+    float low = floats(t, 1, 1)[0], high = low + 1.5f, *uniform = room(t, n * 4), *expected = room(t, n * 4),
+          *normal = room(t, n * 4);
     tensor_random_uniform(uniform, n, key, low, high);
     for (size_t i = 0; i < n; i++) expected[i] = low + (high - low) * ((float)(word(key, i) >> 8) * 0x1p-24f);
     expect(t, uniform, expected, n, "uniform");
@@ -57,8 +60,10 @@ void check_dropout(struct trial *t) {
 }
 
 void check_series(struct trial *t) {
-    double x = doubles(t, 1, 4)[0] * (double)pick(t, 0, 300), units = ldexp(1, -53);
-    double turn = x - floor(x), cosine = tensor_cosine_of_turns(x), sine = tensor_sine_of_turns(x), power = tensor_exponential(x);
+    double x = doubles(t, 1, 4)[0], units = ldexp(1, -53);
+    x *= (double)pick(t, 0, 300);
+    double turn = x - floor(x), cosine = tensor_cosine_of_turns(x), sine = tensor_sine_of_turns(x),
+           power = tensor_exponential(x);
     // Beside the C library's: the bits are in the digest.
     if (!(fabs(cosine - cos(2 * M_PI * turn)) < 2e-15)) t->failure = "cosine";
     if (!(fabs(sine - sin(2 * M_PI * turn)) < 2e-15)) t->failure = "sine";

@@ -83,16 +83,18 @@ void check_packing(struct trial *t) {
     expect_bytes(t, narrow, sum, n * 8, "sums of narrow carriers");
 }
 
-#define COMBINE(type, element, sum, greater, fill)                                                                     \
-    for (int operation = LOCKSTEP_SUM; operation <= LOCKSTEP_MIN; operation++) {                                              \
-        type *a = fill, *b = fill, *got = room(t, n * sizeof(type)), *own = room(t, n * sizeof(type));                        \
-        lockstep_combine(element, (enum lockstep_operation)operation, got, a, b, n);                                          \
-        for (size_t i = 0; i < n; i++) {                                                                                      \
-            type p = a[i], q = b[i];                                                                                          \
-            own[i] = operation == LOCKSTEP_SUM ? (sum) : operation == LOCKSTEP_MAX ? ((greater) ? p : q) : ((greater) ? q : p); \
-        }                                                                                                                     \
-        expect_bytes(t, got, own, n * sizeof(type), #type);                                                                   \
-        record_bytes(t, got, n * sizeof(type));                                                                               \
+#define COMBINE(type, element, sum, greater, fill)                                                     \
+    for (int operation = LOCKSTEP_SUM; operation <= LOCKSTEP_MIN; operation++) {                       \
+        type *a = fill, *b = fill, *got = room(t, n * sizeof(type)), *own = room(t, n * sizeof(type)); \
+        lockstep_combine(element, (enum lockstep_operation)operation, got, a, b, n);                   \
+        for (size_t i = 0; i < n; i++) {                                                               \
+            type p = a[i], q = b[i];                                                                   \
+            own[i] = operation == LOCKSTEP_SUM   ? (sum)                                               \
+                     : operation == LOCKSTEP_MAX ? ((greater) ? p : q)                                 \
+                                                 : ((greater) ? q : p);                                \
+        }                                                                                              \
+        expect_bytes(t, got, own, n * sizeof(type), #type);                                            \
+        record_bytes(t, got, n * sizeof(type));                                                        \
     }
 
 /// Without equal ones of both signs: which of them a maximum is, is not said here.

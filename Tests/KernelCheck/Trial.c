@@ -61,10 +61,18 @@ float *floats(struct trial *trial, size_t count, float scale) {
         uint64_t random = next_random(trial);
         x[i] = uniform(random, scale);
         switch (random & 127) {
-        case 0: x[i] = 0; break;
-        case 1: x[i] = -0.0f; break;
-        case 2: x[i] *= 0x1p-130f; break;
-        case 3: x[i] *= 0x1p-20f; break;
+        case 0:
+            x[i] = 0;
+            break;
+        case 1:
+            x[i] = -0.0f;
+            break;
+        case 2:
+            x[i] *= 0x1p-130f;
+            break;
+        case 3:
+            x[i] *= 0x1p-20f;
+            break;
         }
     }
     return x;
@@ -75,13 +83,23 @@ float *wild_floats(struct trial *trial, size_t count) {
     for (size_t i = 0; i < count; i++) {
         uint64_t random = next_random(trial);
         switch (random & 127) {
-        case 0: x[i] = INFINITY; break;
-        case 1: x[i] = -INFINITY; break;
-        case 2: x[i] = NAN; break;
+        case 0:
+            x[i] = INFINITY;
+            break;
+        case 1:
+            x[i] = -INFINITY;
+            break;
+        case 2:
+            x[i] = NAN;
+            break;
         case 3:
-        case 4: x[i] *= 0x1p126f; break;
+        case 4:
+            x[i] *= 0x1p126f;
+            break;
         case 5:
-        case 6: x[i] *= 30; break;
+        case 6:
+            x[i] *= 30;
+            break;
         }
     }
     return x;
@@ -89,7 +107,8 @@ float *wild_floats(struct trial *trial, size_t count) {
 
 int32_t *integers(struct trial *trial, size_t count, int32_t least, uint32_t span) {
     int32_t *x = block(count * sizeof *x, next_random(trial) % 16);
-    for (size_t i = 0; i < count; i++) x[i] = (int32_t)((uint32_t)least + (uint32_t)((next_random(trial) >> 32) % span));
+    for (size_t i = 0; i < count; i++)
+        x[i] = (int32_t)((uint32_t)least + (uint32_t)((next_random(trial) >> 32) % span));
     return x;
 }
 

@@ -100,5 +100,16 @@ import Testing
         #expect(abs(tensor_cosine_of_turns(1 / 6) - 0.5) < 1e-15)
         #expect(abs(tensor_cosine_of_turns(1 / 3) + 0.5) < 1e-15)
         #expect(abs(tensor_cosine_of_turns(0.3) - -0.309016994374947424) < 1e-15)
+        for (x, y) in exact { #expect(abs(PortableMath.sine(turns: x - 0.25) + y) < 1e-15) }
+        #expect(PortableMath.cosine(turns: 0.3) == tensor_cosine_of_turns(0.3))
+    }
+
+    /// e^x to 2 units in the last place, and beyond the ends of the range.
+    @Test func exponentials() {
+        let known = [(0.0, 1.0), (1, 2.718281828459045), (-1, 0.36787944117144233), (709.7, 1.6549840276802644e+308), (-700, 9.85967654375977e-305)]
+        for (x, y) in known { #expect(abs(PortableMath.exponential(x) - y) <= 2 * y.ulp) }
+        #expect(PortableMath.exponential(-708.5) == 0 && PortableMath.exponential(-.infinity) == 0)
+        #expect(PortableMath.exponential(709.79) == .infinity && PortableMath.exponential(.infinity) == .infinity)
+        #expect(PortableMath.exponential(.nan).isNaN)
     }
 }

@@ -1,11 +1,11 @@
 #pragma once
-// Which instructions the kernels of this process run with: the best that the CPU has, or less if the environment says so. All give
-// the same bits; LOCKSTEP_CPU=baseline|avx2|avx512 lowers the choice for those who want to see that.
+// Which instructions the kernels of this process run with: the best that the CPU has, or less if the environment says
+// so. All give the same bits; LOCKSTEP_CPU=baseline|avx2|avx512 lowers the choice for those who want to see that.
 
 #include <stdbool.h>
 
-/// Each holds what those before it hold. Only x86-64 has more than the first, which there is SSE2, and fused multiply-add by the C
-/// library; on AArch64 it is NEON.
+/// Each holds what those before it hold. Only x86-64 has more than the first, which there is SSE2, and fused
+/// multiply-add by the C library; on AArch64 it is NEON.
 enum lockstep_kernels {
     LOCKSTEP_BASELINE = 0,
     /// AVX2 and FMA.

@@ -1,14 +1,15 @@
-// What every file with kernels includes: one clone of a function an instruction set, chosen when it is called, and the rules by which all
-// clones give the same bits.
+// What every file with kernels includes: one clone of a function an instruction set, chosen when it is called, and the
+// rules by which all clones give the same bits.
 #pragma once
 #include "CInstructionSets.h"
 
-// To the end of the file that includes this: a product and a sum are two operations, each of which rounds, unless FMA says that they are
-// one. A compiler left to itself fuses what it can in the clones that have the instruction, and nothing in the others.
+// To the end of the file that includes this: a product and a sum are two operations, each of which rounds, unless FMA
+// says that they are one. A compiler left to itself fuses what it can in the clones that have the instruction, and
+// nothing in the others.
 #pragma STDC FP_CONTRACT OFF
 
-/// a * b + c, rounded once: of floats, doubles or vectors of them. Where the CPU has no such instruction the C library does it: slow, and
-/// exact as well.
+/// a * b + c, rounded once: of floats, doubles or vectors of them. Where the CPU has no such instruction the C library
+/// does it: slow, and exact as well.
 #define FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
 
 #define INLINE static inline __attribute__((always_inline))
