@@ -34,7 +34,6 @@ bool tensor_use_pairs(bool use);
 /// the error (errno's) that kept a thread from being started.
 int tensor_set_threads(int threads);
 
-
 // MARK: Elementwise (Elementwise.c)
 
 /// y = a + b
