@@ -1,6 +1,7 @@
 // Products of floats in which what is too small for a normal number becomes zero, as in products of bfloat16. On x86-64 a mode of the CPU does
 // that with the usual kernels; the modes of other CPUs differ from it in the last place.
 #if !defined(__x86_64__)
+#include "Clones.h"
 #include <math.h>
 #include <stdint.h>
 

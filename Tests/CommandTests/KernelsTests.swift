@@ -101,7 +101,10 @@ import Testing
         for workers in ["1", "2"] {
             let resumed = try startLockstep(flags + ["--steps", "4", "--out", directory("old"), "--resume", "-n", workers]).ended()
             let found = arithmetic.map { "arithmetic \($0)" } ?? "depends on the CPU"
-            expectOneLine(resumed, [directory("old"), found, "arithmetic 1", "Lockstep 0.0.9"])
+            // With several workers the launcher has a line of its own.
+            #expect(resumed.status == 1 && resumed.output.isEmpty && resumed.errorLines.count <= 2, "\(resumed.errors)")
+            let line = try #require(resumed.errorLines.first)
+            #expect([directory("old"), found, "arithmetic 1", "Lockstep 0.0.9"].allSatisfy(line.contains), "\(line)")
         }
         // Its weights are weights.
         let listed = try startLockstep(["inspect", directory("old")]).ended()

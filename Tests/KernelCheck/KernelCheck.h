@@ -40,6 +40,8 @@ int32_t *integers(struct trial *trial, size_t count, int32_t least, uint32_t spa
 double *doubles(struct trial *trial, size_t count, double scale);
 /// Zeros.
 void *room(struct trial *trial, size_t bytes);
+/// Zeros from a multiple of 64 bytes on.
+void *aligned_room(size_t bytes);
 void *copy(struct trial *trial, const void *from, size_t bytes);
 
 // MARK: Outputs
@@ -100,6 +102,12 @@ void check_digest(struct trial *);
 void check_carriers(struct trial *);
 void check_packing(struct trial *);
 void check_combine(struct trial *);
+
+void check_gemm(struct trial *);
+void check_gemm_bfloat16(struct trial *);
+void check_convolution(struct trial *);
+void check_convolution_backward(struct trial *);
+void check_attention(struct trial *);
 
 // MARK: Functions of one float (Functions.c)
 

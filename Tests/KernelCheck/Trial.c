@@ -51,6 +51,8 @@ static void *block(size_t bytes, size_t shift) {
 
 void *room(struct trial *trial, size_t bytes) { return block(bytes, 4 * (next_random(trial) % 4)); }
 
+void *aligned_room(size_t bytes) { return block(bytes, 0); }
+
 void *copy(struct trial *trial, const void *from, size_t bytes) { return memcpy(room(trial, bytes), from, bytes); }
 
 static float uniform(uint64_t random, float scale) { return scale * ((float)(random >> 40) * 0x1p-23f - 1); }
