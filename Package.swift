@@ -111,7 +111,6 @@ let package = Package(
         // Named so that they are built: the tests run the programs themselves.
         .testTarget(
             name: "CommandTests",
-            name: "CommandTests",
             dependencies: ["Checkpoints", "KernelCheck", "Launching", "LockstepCommand", "Probe", "Spirals", "TestSupport"]),
     ],
     swiftLanguageModes: [.v6]
