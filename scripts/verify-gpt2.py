@@ -4,13 +4,16 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch numpy transformers safetensors
     /tmp/venv/bin/python scripts/verify-gpt2.py [NUMBER] [LOCKSTEP]
 
-Each of NUMBER (10) random configurations is saved by transformers, in one file or several, in F32, F16 or BF16, and then
+Each of NUMBER (10) random configurations is saved by transformers, in one file or several, in F32, F16 or BF16; some settings are then
+written under their other names, and some files with a tied head get a head of its own, equal or another. Then
   - `lockstep eval --init` must give transformers' loss within 1e-5;
   - `lockstep train text --init` for a few steps and `lockstep export` must give a directory that transformers loads with no tensor
     missing or left over, and whose loss is that of `lockstep eval --checkpoint` within 1e-5.
 """
 import os, random, subprocess, sys, tempfile
+import json
 import numpy as np, torch
+from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
@@ -38,6 +41,34 @@ def expected_loss(model, tokens, context):
     return torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), y).item()
 
 
+def rename_settings(folder):
+    """Some settings by the names that transformers maps to GPT-2's own."""
+    path = os.path.join(folder, "config.json")
+    config = json.load(open(path))
+    for own, other in GPT2Config.attribute_map.items():
+        config.setdefault(other, None)
+        del config[other]
+        if random.random() < 0.5:
+            config[own] = config.pop(own)
+            config[own], config[other] = config[own], config[own]
+            if random.random() < 0.7:
+                del config[own]
+    json.dump(config, open(path, "w"))
+    return sum(name in config for name in GPT2Config.attribute_map)
+
+
+def add_head(folder, kind):
+    """A head beside a configuration that ties it, equal or another."""
+    path = os.path.join(folder, "model.safetensors")
+    if kind == "none" or not os.path.exists(path):
+        return "none"
+    tensors = load_file(path)
+    embedding = tensors["transformer.wte.weight"]
+    tensors["lm_head.weight"] = embedding.clone() if kind == "equal" else embedding.flip(0).contiguous()
+    save_file(tensors, path, {"format": "pt"})
+    return kind
+
+
 for seed in range(count):
     random.seed(seed)
     torch.manual_seed(seed)
@@ -58,6 +89,8 @@ for seed in range(count):
     with tempfile.TemporaryDirectory() as folder:
         source, data, out, back = (os.path.join(folder, n) for n in ("source", "train.bin", "run", "back"))
         model.to(kind).save_pretrained(source, max_shard_size=random.choice(["5GB", "4KB"]))
+        others = rename_settings(source)
+        head = add_head(source, random.choice(["none", "equal", "another"])) if config.tie_word_embeddings else "its own"
         tokens.tofile(data)
         model = GPT2LMHeadModel.from_pretrained(source, dtype=torch.float32)
         context = random.randint(1, config.n_positions)
@@ -78,6 +111,6 @@ for seed in range(count):
         assert abs(trained - again) < 1e-5 * max(1, again), (seed, trained, again)
         assert abs(trained - expected_loss(model, tokens, context)) > 1e-4, "training changed nothing"
         shards = len([n for n in os.listdir(source) if n.endswith(".safetensors")])
-    print(f"{seed}: {config.n_layer}x{config.n_head}x{config.n_embd} {config.activation_function} {kind}, {shards} file(s): "
+    print(f"{seed}: {config.n_layer}x{config.n_head}x{config.n_embd} {config.activation_function} {kind}, {shards} file(s), {others} other names, head {head}: "
           f"{got:.6f} {wanted:.6f}, trained {trained:.6f} {again:.6f}")
 print("all agree")

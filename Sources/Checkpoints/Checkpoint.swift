@@ -75,7 +75,8 @@ public struct Checkpoint: Sendable {
         } catch .system(_, _, ENOENT), .system(_, _, ENOTDIR) {
             throw .noCheckpoint(path: path)
         }
-        if names.contains(manifestName) { return (try Checkpoint(path: path, fileSystem: fileSystem), []) }
+        // A checkpoint without its manifest is told as damaged, and not as none.
+        if names.contains(manifestName) || names.contains(weightsName) && names.contains(optimizerName) { return (try Checkpoint(path: path, fileSystem: fileSystem), []) }
         let directory = CheckpointDirectory(path, fileSystem: fileSystem)
         let (checkpoint, damaged) = try directory.latest()
         if let checkpoint { return (checkpoint, damaged) }

@@ -25,7 +25,7 @@ struct SafetensorsHeader: Equatable {
     /// size, and by name among equals, so that the order in which they are given makes no difference.
     init(laying tensors: [TensorInfo], metadata: [String: String]) {
         let sorted = tensors.sorted { left, right in
-            if left.type.byteCount != right.type.byteCount { return left.type.byteCount > right.type.byteCount }
+            if left.type.bitCount != right.type.bitCount { return left.type.bitCount ?? 0 > right.type.bitCount ?? 0 }
             return left.name.utf8.lexicographicallyPrecedes(right.name.utf8)
         }
         precondition(Set(tensors.map(\.name)).count == tensors.count, "two tensors have the same name")
@@ -78,7 +78,8 @@ struct SafetensorsHeader: Equatable {
     /// - Parameters:
     ///   - json: the bytes after the length.
     ///   - dataBytes: the number of bytes that follow them in the file.
-    init(json: [UInt8], dataBytes: Int) throws(SafetensorsFault) {
+    ///   - takesUnknownTypes: whether the bytes of a type that is not known are believed to be as many as its offsets say.
+    init(json: [UInt8], dataBytes: Int, takesUnknownTypes: Bool = false) throws(SafetensorsFault) {
         guard json.first == UInt8(ascii: "{") else { throw .header(reason: "it does not begin with a brace") }
         let members: [String: JSONValue]
         do {
@@ -92,7 +93,7 @@ struct SafetensorsHeader: Equatable {
             if name == SafetensorsHeader.metadataKey {
                 metadata = try SafetensorsHeader.metadata(value)
             } else {
-                places.append(try SafetensorsHeader.place(name: name, value: value))
+                places.append(try SafetensorsHeader.place(name: name, value: value, takesUnknownTypes))
             }
         }
         // Empty tensors share their offset with a neighbour; the name makes the order definite.
@@ -118,17 +119,20 @@ struct SafetensorsHeader: Equatable {
         return metadata
     }
 
-    private static func place(name: String, value: JSONValue) throws(SafetensorsFault) -> Place {
+    private static func place(name: String, value: JSONValue, _ takesUnknownTypes: Bool) throws(SafetensorsFault) -> Place {
         guard let members = value.object, Set(members.keys) == ["dtype", "shape", "data_offsets"] else {
             throw .tensor(name: name, reason: "its entry is not dtype, shape and data_offsets")
         }
         guard let typeName = members["dtype"]?.string else {
             throw .tensor(name: name, reason: "its type is not a string")
         }
-        guard let type = StoredType(rawValue: typeName) else {
+        let type = StoredType(rawValue: typeName)
+        guard takesUnknownTypes || type.bitCount != nil else {
             throw .tensor(name: name, reason: "the type \(typeName) is not known")
         }
-        guard let shape = integers(members["shape"]), let byteCount = TensorInfo.byteCount(of: type, shape: shape) else {
+        guard let shape = integers(members["shape"]) else { throw .tensor(name: name, reason: "its shape is impossible") }
+        let promised = TensorInfo.byteCount(of: type, shape: shape)
+        guard promised != nil || type.bitCount == nil, shape.allSatisfy({ $0 >= 0 }) else {
             throw .tensor(name: name, reason: "its shape is impossible")
         }
         guard let offsets = integers(members["data_offsets"]), offsets.count == 2,
@@ -136,6 +140,7 @@ struct SafetensorsHeader: Equatable {
         else {
             throw .tensor(name: name, reason: "its offsets are impossible")
         }
+        let byteCount = promised ?? offsets[1] - offsets[0]
         guard offsets[1] - offsets[0] == byteCount else {
             throw .tensor(
                 name: name, reason: "its shape takes \(byteCount) bytes, its offsets \(offsets[1] - offsets[0])")

@@ -15,12 +15,13 @@ public final class SafetensorsReader: Sendable {
 
     /// Opens the file and checks its header.
     ///
+    /// - Parameter takesUnknownTypes: whether tensors of types that this build does not know are listed, too; else they are refused.
     /// - Throws: `CheckpointError.system` or `.invalidSafetensors`.
-    public convenience init(path: String) throws(CheckpointError) {
-        try self.init(path: path, fileSystem: SystemFileSystem())
+    public convenience init(path: String, takesUnknownTypes: Bool = false) throws(CheckpointError) {
+        try self.init(path: path, fileSystem: SystemFileSystem(), takesUnknownTypes: takesUnknownTypes)
     }
 
-    package init(path: String, fileSystem: any FileSystem) throws(CheckpointError) {
+    package init(path: String, fileSystem: any FileSystem, takesUnknownTypes: Bool = false) throws(CheckpointError) {
         let file = try InputFile(path: path, fileSystem: fileSystem)
         let prefix = try file.read(at: 0, count: SafetensorsHeader.lengthBytes)
         let header: SafetensorsHeader
@@ -29,7 +30,7 @@ public final class SafetensorsReader: Sendable {
             let length = try SafetensorsHeader.length(prefix: prefix, byteCount: file.byteCount)
             dataStart = SafetensorsHeader.lengthBytes + length
             let json = try file.read(at: SafetensorsHeader.lengthBytes, count: length)
-            header = try SafetensorsHeader(json: json, dataBytes: file.byteCount - dataStart)
+            header = try SafetensorsHeader(json: json, dataBytes: file.byteCount - dataStart, takesUnknownTypes: takesUnknownTypes)
         } catch let fault as SafetensorsFault {
             throw .invalidSafetensors(path: path, reason: fault.description)
         } catch let error as CheckpointError {
@@ -58,6 +59,15 @@ public final class SafetensorsReader: Sendable {
         guard let (info, offset) = offsets[name] else { throw .missingTensor(path: path, name: name) }
         precondition(buffer.count == info.byteCount, "\(buffer.count) bytes for the \(info.byteCount) of \"\(name)\"")
         guard try file.read(at: offset, into: buffer) == info.byteCount else {
+            throw .invalidSafetensors(path: path, reason: "it became shorter while it was read")
+        }
+    }
+
+    /// Reads a part of a tensor's bytes, from `start` on; what there is must fill `buffer`.
+    package func read(_ name: String, from start: Int, into buffer: UnsafeMutableRawBufferPointer) throws(CheckpointError) {
+        guard let (info, offset) = offsets[name] else { throw .missingTensor(path: path, name: name) }
+        precondition(start >= 0 && start + buffer.count <= info.byteCount, "bytes beyond the end of \"\(name)\"")
+        guard try file.read(at: offset + start, into: buffer) == buffer.count else {
             throw .invalidSafetensors(path: path, reason: "it became shorter while it was read")
         }
     }

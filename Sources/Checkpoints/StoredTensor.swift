@@ -1,25 +1,33 @@
-/// The element types of the safetensors format that Lockstep reads and writes.
-public enum StoredType: String, Sendable, Hashable, CaseIterable {
-    case float64 = "F64"
-    case float32 = "F32"
-    case float16 = "F16"
-    case bfloat16 = "BF16"
-    case int64 = "I64"
-    case int32 = "I32"
-    case int16 = "I16"
-    case int8 = "I8"
-    case uint8 = "U8"
-    case bool = "BOOL"
+/// An element type of the safetensors format, by its name there.
+///
+/// The types below are all that the format has at present; a name that is none of them is a later format's, of which only
+/// `SafetensorsReader(path:takesUnknownTypes:)` makes anything.
+public struct StoredType: RawRepresentable, Sendable, Hashable {
+    public let rawValue: String
 
-    /// The number of bytes an element takes.
-    public var byteCount: Int {
-        switch self {
-        case .float64, .int64: 8
-        case .float32, .int32: 4
-        case .float16, .bfloat16, .int16: 2
-        case .int8, .uint8, .bool: 1
-        }
+    public init(rawValue: String) {
+        self.rawValue = rawValue
     }
+
+    public static let float64 = StoredType(rawValue: "F64")
+    public static let float32 = StoredType(rawValue: "F32")
+    public static let float16 = StoredType(rawValue: "F16")
+    public static let bfloat16 = StoredType(rawValue: "BF16")
+    public static let int64 = StoredType(rawValue: "I64")
+    public static let int32 = StoredType(rawValue: "I32")
+    public static let int16 = StoredType(rawValue: "I16")
+    public static let int8 = StoredType(rawValue: "I8")
+    public static let uint8 = StoredType(rawValue: "U8")
+    public static let bool = StoredType(rawValue: "BOOL")
+
+    private static let bitCounts = [
+        "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8,
+        "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6,
+        "F4": 4,
+    ]
+
+    /// The number of bits an element takes; nil for a type that is not known. Of less than 8, elements share bytes.
+    public var bitCount: Int? { StoredType.bitCounts[rawValue] }
 }
 
 /// A tensor's name, type and shape: all of it but the numbers.
@@ -46,9 +54,17 @@ public struct TensorInfo: Sendable, Hashable {
         self.byteCount = byteCount
     }
 
-    /// The bytes of a tensor, or nil if a dimension is negative or the product does not fit.
+    /// The bytes of a tensor, or nil if the type is not known, a dimension is negative, the product does not fit, or the elements do
+    /// not fill whole bytes.
     static func byteCount(of type: StoredType, shape: [Int]) -> Int? {
-        var product = type.byteCount
+        guard let bits = type.bitCount else { return nil }
+        let isWhole = bits.isMultiple(of: 8)
+        guard let product = product(isWhole ? bits / 8 : bits, shape) else { return nil }
+        return isWhole ? product : product.isMultiple(of: 8) ? product / 8 : nil
+    }
+
+    private static func product(_ first: Int, _ shape: [Int]) -> Int? {
+        var product = first
         for dimension in shape {
             let (next, overflow) = product.multipliedReportingOverflow(by: dimension)
             if dimension < 0 || overflow { return nil }

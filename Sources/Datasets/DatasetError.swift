@@ -10,6 +10,8 @@ public enum DatasetError: Error, Sendable, Equatable {
     case notAFile(path: String)
     /// None of `names` is in `directory`.
     case missingFile(directory: String, names: [String])
+    /// A file of a set is missing in `directory`, and a later one, `present`, is there.
+    case incompleteSet(directory: String, missing: String, present: String)
     /// The gzip container is damaged.
     case damagedGzip(path: String, reason: String)
     /// The file's first four bytes are not those of the IDX type it should have.
@@ -59,6 +61,8 @@ extension DatasetError: CustomStringConvertible {
             return "\(path) is not a file; give the path of a regular file"
         case .missingFile(let directory, let names):
             return "\(directory) has none of \(names.joined(separator: ", ")); give the directory that holds them"
+        case .incompleteSet(let directory, let missing, let present):
+            return "\(directory) has \(present), but neither \(missing) nor \(missing).gz; fetch the whole set again"
         case .damagedGzip(let path, let reason):
             return "\(path) is damaged: \(reason); fetch it again"
         case .wrongMagic(let path, let expected, let found):

@@ -41,6 +41,12 @@ final class InputFile: Sendable {
         return stat(path, &status) == 0
     }
 
+    /// Whether there is a regular file of that name, readable or not.
+    static func isFile(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
     /// Reads up to `buffer.count` bytes from `offset` and returns their number, 0 at the end of the file.
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(DatasetError) -> Int {
         while true {

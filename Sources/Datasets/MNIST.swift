@@ -2,7 +2,7 @@
 ///
 /// Four IDX files are read whole from one directory, each under any of its usual names: `train-images-idx3-ubyte` or
 /// `train-images.idx3-ubyte`, with `.gz` or without, and likewise `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte`,
-/// `t10k-labels-idx1-ubyte`. Pixels are divided by 255 and not normalised further. There are ten classes.
+/// `t10k-labels-idx1-ubyte`. A directory of such a name is looked into for a file of the same name, as some archives have it. Pixels are divided by 255 and not normalised further. There are ten classes.
 public struct MNIST: Sendable {
     private static let classes = 10
 
@@ -29,9 +29,10 @@ public struct MNIST: Sendable {
 
     private static func find(_ part: String, _ kind: String, in directory: String) throws(DatasetError) -> String {
         let names = ["-", "."].flatMap { ["\(part)\($0)\(kind)", "\(part)\($0)\(kind).gz"] }
-        for name in names where InputFile.exists("\(directory)/\(name)") {
-            return "\(directory)/\(name)"
-        }
+        let paths = names.map { "\(directory)/\($0)" } + names.map { "\(directory)/\($0)/\($0)" }
+        if let path = paths.first(where: InputFile.isFile) { return path }
+        // Something of that name that is no file is told as what it is.
+        if let path = paths.first(where: InputFile.exists) { return path }
         throw .missingFile(directory: directory, names: names)
     }
 

@@ -3,8 +3,15 @@ import NeuralNetworks
 
 /// config.json of a GPT-2 and `GPT.Configuration`, both ways.
 enum GPT2Configuration {
-    /// What transformers' GPT2Config has for a key that is not there is taken, as it does.
-    static func read(_ path: String) throws(HuggingFaceError) -> GPT.Configuration {
+    /// The other name that transformers reads some settings by (`attribute_map` of its GPT2Config).
+    private static let aliases = [
+        "n_embd": "hidden_size", "n_positions": "max_position_embeddings", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers",
+    ]
+
+    /// What transformers' GPT2Config has for a key that is not there is taken, as it does, and told.
+    ///
+    /// - Returns: the configuration, and in one line what is assumed in it, if anything that no tensor's shape could contradict.
+    static func read(_ path: String) throws(HuggingFaceError) -> (configuration: GPT.Configuration, assumed: String?) {
         let json: JSONValue
         do {
             json = try JSONValue(file: path)
@@ -14,50 +21,86 @@ enum GPT2Configuration {
             }
             throw .file(error)
         }
+        var settings = Settings(json: json, path: path)
+        guard json.object != nil else { throw settings.fault("it is not an object") }
+        let type = json["model_type"]?.string ?? "nothing"
+        guard type == "gpt2" else { throw settings.fault("model_type is \(type), and only gpt2 is read") }
+        // Variants that compute something else.
+        if try !settings.flag("scale_attn_weights", true) { throw settings.fault("scale_attn_weights is false, which is not supported") }
+        for key in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] where try settings.flag(key, false) {
+            throw settings.fault("\(key) is true, which is not supported")
+        }
+        let embedding = try settings.size("n_embd", 768)
+        let heads = try settings.size("n_head", 12)
+        guard embedding % heads == 0 else {
+            throw settings.fault("n_head is \(heads), which does not divide n_embd, \(embedding)")
+        }
+        var configuration = GPT.Configuration(
+            vocabulary: try settings.size("vocab_size", 50257), context: try settings.size("n_positions", 1024),
+            layers: try settings.size("n_layer", 12, limit: 10_000), heads: heads, embedding: embedding, bias: true,
+            tiedHead: try settings.flag("tie_word_embeddings", true), gelu: .tanh)
+        let inner = json["n_inner"] ?? .null
+        configuration.feedForward = inner == .null ? nil : try settings.size("n_inner", 4 * embedding)
+        if configuration.feedForward == 4 * embedding { configuration.feedForward = nil }
+        let epsilon = try settings.value("layer_norm_epsilon") ?? settings.assume("layer_norm_epsilon", 1e-5)
+        guard let number = epsilon.double, number >= 0, number < 1 else {
+            throw settings.fault("layer_norm_epsilon is \(epsilon.serialized()), which should be a small number")
+        }
+        configuration.normEpsilon = Float(number)
+        let activation = try settings.value("activation_function") ?? settings.assume("activation_function", "gelu_new")
+        switch activation.string {
+        // Three spellings of the same approximation.
+        case "gelu_new", "gelu_pytorch_tanh", "gelu_fast": configuration.gelu = .tanh
+        case "gelu": configuration.gelu = .exact
+        default:
+            let name = activation.string ?? activation.serialized()
+            throw settings.fault("activation_function is \(name), and only gelu_new and gelu are read")
+        }
+        guard !settings.assumed.isEmpty else { return (configuration, nil) }
+        return (configuration, "\(path) does not say all; taken as transformers does: \(settings.assumed.joined(separator: ", "))")
+    }
+
+    /// The members of config.json, and what is taken for those that are not there.
+    private struct Settings {
+        let json: JSONValue
+        let path: String
+        private(set) var assumed: [String] = []
+
+        init(json: JSONValue, path: String) {
+            self.json = json
+            self.path = path
+        }
+
         func fault(_ reason: String) -> HuggingFaceError { .configuration(path: path, reason: reason) }
-        func present(_ key: String) -> JSONValue? { json[key] == .null ? nil : json[key] }
-        func size(_ key: String, _ usual: Int, limit: Int = 1 << 24) throws(HuggingFaceError) -> Int {
-            guard let value = present(key) else { return usual }
+
+        /// A setting under either of its names, which must not contradict each other; nil if it has none.
+        func value(_ key: String) throws(HuggingFaceError) -> JSONValue? {
+            guard let alias = aliases[key], let other = json[alias] else { return json[key] }
+            if let own = json[key], own != other {
+                throw fault("\(key) is \(own.serialized()) and \(alias), another name of it, is \(other.serialized()): correct one of them")
+            }
+            return other
+        }
+
+        mutating func assume(_ key: String, _ usual: JSONValue) -> JSONValue {
+            assumed.append("\(key) \(usual.string ?? usual.serialized())")
+            return usual
+        }
+
+        mutating func size(_ key: String, _ usual: Int, limit: Int = 1 << 24) throws(HuggingFaceError) -> Int {
+            let value = try value(key) ?? assume(key, .integer(usual))
             guard let size = value.integer, size >= 1, size < limit else {
                 throw fault("\(key) is \(value.serialized()), which should be 1 to \(limit - 1)")
             }
             return size
         }
+
+        /// These are left out by everybody where they are as usual.
         func flag(_ key: String, _ usual: Bool) throws(HuggingFaceError) -> Bool {
-            guard let value = present(key) else { return usual }
+            guard let value = json[key] else { return usual }
             guard let flag = value.bool else { throw fault("\(key) is \(value.serialized()), which should be true or false") }
             return flag
         }
-        guard json.object != nil else { throw fault("it is not an object") }
-        let type = json["model_type"]?.string ?? "nothing"
-        guard type == "gpt2" else { throw fault("model_type is \(type), and only gpt2 is read") }
-        // Variants that compute something else.
-        if try !flag("scale_attn_weights", true) { throw fault("scale_attn_weights is false, which is not supported") }
-        for key in ["scale_attn_by_inverse_layer_idx", "add_cross_attention"] where try flag(key, false) {
-            throw fault("\(key) is true, which is not supported")
-        }
-        let embedding = try size("n_embd", 768)
-        let heads = try size("n_head", 12)
-        guard embedding % heads == 0 else { throw fault("n_head is \(heads), which does not divide n_embd, \(embedding)") }
-        var configuration = GPT.Configuration(
-            vocabulary: try size("vocab_size", 50257), context: try size("n_positions", 1024),
-            layers: try size("n_layer", 12, limit: 10_000), heads: heads, embedding: embedding, bias: true,
-            tiedHead: try flag("tie_word_embeddings", true), gelu: .tanh)
-        let inner = try size("n_inner", 4 * embedding)
-        configuration.feedForward = inner == 4 * embedding ? nil : inner
-        let epsilon = present("layer_norm_epsilon") ?? 1e-5
-        guard let number = epsilon.double, number >= 0, number < 1 else {
-            throw fault("layer_norm_epsilon is \(epsilon.serialized()), which should be a small number")
-        }
-        configuration.normEpsilon = Float(number)
-        let activation = json["activation_function"]?.string ?? "gelu_new"
-        switch activation {
-        // Three spellings of the same approximation.
-        case "gelu_new", "gelu_pytorch_tanh", "gelu_fast": configuration.gelu = .tanh
-        case "gelu": configuration.gelu = .exact
-        default: throw fault("activation_function is \(activation), and only gelu_new and gelu are read")
-        }
-        return configuration
     }
 
     static func json(_ configuration: GPT.Configuration) -> JSONValue {

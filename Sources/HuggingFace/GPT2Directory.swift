@@ -5,39 +5,70 @@ import Tensors
 /// A GPT-2 in a directory as Hugging Face's transformers saves it: config.json and model.safetensors, or several files and
 /// model.safetensors.index.json. Elements may be F32, F16 or BF16; here they become float32.
 ///
-/// Tensor names with and without the leading "transformer." are read; the constant masks that old files have are passed over. With
-/// a tied head, the file's own copy of it, if there is one, is not used, as in transformers.
+/// Tensor names with and without the leading "transformer." are read; the constant masks that old files have are passed over. Where the
+/// configuration ties the head to the embedding and the files have both, they decide, as in transformers 5: the head is tied if
+/// the two are equal, and one of its own otherwise. With only one of the two, that is both.
 public struct GPT2Directory: Sendable {
     public let path: String
     /// What `GPT` to make, to be filled by `load`; without dropout, which the file only recommends.
     public let configuration: GPT.Configuration
+    /// What people should know of how the files were read, a line each.
+    public let notes: [String]
     /// Where each tensor is, by its name without "transformer.".
-    private let places: [String: (reader: SafetensorsReader, info: TensorInfo)]
+    private let places: [String: Place]
 
-    /// Reads the configuration and checks that every tensor is there in its shape; reads no tensor yet.
+    private typealias Place = (reader: SafetensorsReader, info: TensorInfo)
+
+    /// Reads the configuration and checks that every tensor is there in its shape; reads no tensor yet, but for a head beside a
+    /// configuration that ties it.
     ///
     /// - Throws: `HuggingFaceError`, naming the file.
     public init(_ path: String) throws(HuggingFaceError) {
         self.path = path
-        configuration = try GPT2Configuration.read("\(path)/config.json")
-        var places: [String: (reader: SafetensorsReader, info: TensorInfo)] = [:]
+        var (configuration, assumed) = try GPT2Configuration.read("\(path)/config.json")
+        var notes = assumed.map { [$0] } ?? []
+        var places: [String: Place] = [:]
         for reader in try GPT2Directory.readers(path) {
             for info in reader.tensors {
                 let hasPrefix = info.name.hasPrefix(GPT2Tensor.prefix)
                 let name = hasPrefix ? String(info.name.dropFirst(GPT2Tensor.prefix.count)) : info.name
+                if hasPrefix, name == GPT2Tensor.headName {
+                    throw .tensor(path: reader.path, name: info.name, reason: "is no part of a GPT-2")
+                }
                 if places.updateValue((reader, info), forKey: name) != nil {
                     throw .tensor(path: reader.path, name: info.name, reason: "is there twice")
                 }
             }
         }
+        if configuration.tiedHead, let head = places[GPT2Tensor.headName] {
+            if places[GPT2Tensor.embeddingName] == nil {
+                places[GPT2Tensor.embeddingName] = head
+                places[GPT2Tensor.headName] = nil
+            } else {
+                // First by their shapes, as a head of its own: what is compared is then of the same shape.
+                configuration.tiedHead = false
+                try GPT2Directory.check(GPT2Tensor.all(of: GPT(configuration)), places, path)
+                configuration.tiedHead = try places[GPT2Tensor.embeddingName].map { (embedding) throws(HuggingFaceError) in
+                    try GPT2Directory.areEqual(embedding, head)
+                } ?? true
+                if !configuration.tiedHead {
+                    notes.append(
+                        "\(head.reader.path) has a \(GPT2Tensor.headName) other than its embedding, and config.json ties them: the file's is "
+                            + "taken, as transformers does; \"tie_word_embeddings\": false would say so")
+                }
+            }
+        }
+        self.configuration = configuration
+        self.notes = notes
         self.places = places
         // The parameters have no memory yet: nothing is allocated for what a configuration promises before files keep it.
-        try check(GPT2Tensor.all(of: GPT(configuration)))
+        try GPT2Directory.check(GPT2Tensor.all(of: GPT(configuration)), places, path)
     }
 
     /// Fills a model's parameters, which must be in an arena. The model must have been made with `configuration`, dropout aside.
     ///
-    /// - Throws: `HuggingFaceError.file` where a file cannot be read; parameters are then undefined.
+    /// - Throws: `HuggingFaceError.file` where a file cannot be read, `.tensor` where an element is NaN or infinite; parameters are then
+    ///   undefined.
     public func load(into model: GPT) throws(HuggingFaceError) {
         for tensor in GPT2Tensor.all(of: model) {
             guard let (reader, info) = places[tensor.name], let parameter = tensor.parameter, info.shape == tensor.shape else {
@@ -58,6 +89,7 @@ public struct GPT2Directory: Sendable {
                     parameter.values[index] = GPT2Directory.element(raw, place, info.type)
                 }
             }
+            guard (0..<parameter.count).allSatisfy({ parameter.values[$0].isFinite }) else { throw GPT2Directory.notFinite((reader, info)) }
         }
     }
 
@@ -69,7 +101,13 @@ public struct GPT2Directory: Sendable {
         if fileExists(single) { return [try reader(single)] }
         guard fileExists(index) else { throw .noWeights(directory: directory) }
         var readers: [SafetensorsReader] = []
-        for name in try shards(index) { readers.append(try reader("\(directory)/\(name)")) }
+        for (name, tensors) in try shards(index) {
+            let shard = try reader("\(directory)/\(name)")
+            if let missing = tensors.sorted().first(where: { shard.info($0) == nil }) {
+                throw .tensor(path: shard.path, name: missing, reason: "is missing, and should be there by \(index)")
+            }
+            readers.append(shard)
+        }
         return readers
     }
 
@@ -81,8 +119,8 @@ public struct GPT2Directory: Sendable {
         }
     }
 
-    /// The names of the files that an index lists, which must lie beside it.
-    private static func shards(_ path: String) throws(HuggingFaceError) -> [String] {
+    /// The names of the files that an index lists, which must lie beside it, and which tensors are in each.
+    private static func shards(_ path: String) throws(HuggingFaceError) -> [(name: String, tensors: [String])] {
         let index: JSONValue
         do {
             index = try JSONValue(file: path)
@@ -95,17 +133,50 @@ public struct GPT2Directory: Sendable {
         guard let map = index["weight_map"]?.object, !map.isEmpty else {
             throw .index(path: path, reason: "it has no weight_map")
         }
-        var names: Set<String> = []
+        var tensors: [String: [String]] = [:]
         for (tensor, value) in map {
             guard let name = value.string, !name.isEmpty, !name.contains("/"), name != "..", name != "." else {
                 throw .index(path: path, reason: "the file of \"\(tensor)\" is not a name")
             }
-            names.insert(name)
+            tensors[name, default: []].append(tensor)
         }
-        return names.sorted()
+        return tensors.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
     }
 
-    private func check(_ tensors: [GPT2Tensor]) throws(HuggingFaceError) {
+    /// Elements of two tensors of the same shape that are compared at a time.
+    private static let comparedElements = 1 << 18
+
+    /// Whether two tensors have the same values, of whatever types.
+    private static func areEqual(_ one: Place, _ other: Place) throws(HuggingFaceError) -> Bool {
+        let count = one.info.shape.reduce(1, *)
+        for first in stride(from: 0, to: count, by: comparedElements) {
+            let range = first..<min(count, first + comparedElements)
+            let (ours, others) = (try values(one, range), try values(other, range))
+            if ours != others { return false }
+        }
+        return true
+    }
+
+    private static func values(_ place: Place, _ range: Range<Int>) throws(HuggingFaceError) -> [Float] {
+        let size = (place.info.type.bitCount ?? 8) / 8
+        var bytes = [UInt8](repeating: 0, count: size * range.count)
+        do throws(CheckpointError) {
+            try bytes.withUnsafeMutableBufferPointer { (buffer) throws(CheckpointError) in
+                try place.reader.read(place.info.name, from: size * range.lowerBound, into: UnsafeMutableRawBufferPointer(buffer))
+            }
+        } catch {
+            throw .file(error)
+        }
+        let values = bytes.withUnsafeBytes { raw in range.indices.map { element(raw, $0 - range.lowerBound, place.info.type) } }
+        guard values.allSatisfy(\.isFinite) else { throw notFinite(place) }
+        return values
+    }
+
+    private static func notFinite(_ place: Place) -> HuggingFaceError {
+        .tensor(path: place.reader.path, name: place.info.name, reason: "has elements that are NaN or infinite; save the model again")
+    }
+
+    private static func check(_ tensors: [GPT2Tensor], _ places: [String: Place], _ path: String) throws(HuggingFaceError) {
         for tensor in tensors {
             guard let (reader, info) = places[tensor.name] else {
                 throw .tensor(path: path, name: tensor.fullName, reason: "is missing")

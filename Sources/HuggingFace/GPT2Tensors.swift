@@ -14,6 +14,7 @@ struct GPT2Tensor {
 
     static let prefix = "transformer."
     static let headName = "lm_head.weight"
+    static let embeddingName = "wte.weight"
 
     /// The name in a file of the whole model.
     var fullName: String { name == Self.headName ? name : Self.prefix + name }
@@ -37,7 +38,7 @@ struct GPT2Tensor {
                 GPT2Tensor(name: "\(name).weight", parameter: linear.weight, shape: shape, isTransposed: true))
             addBias(name, linear.bias, count: linear.weight.shape[0])
         }
-        add("wte.weight", model.tokenEmbedding.weight)
+        add(embeddingName, model.tokenEmbedding.weight)
         add("wpe.weight", model.positionEmbedding.weight)
         for (index, block) in model.blocks.enumerated() {
             add("h.\(index).ln_1", block.attentionNorm)

@@ -17,7 +17,7 @@ struct InspectCommand: ParsableCommand {
     }
 
     func run() throws {
-        if path.hasSuffix(".safetensors") { return try list(SafetensorsReader(path: path)) }
+        if path.hasSuffix(".safetensors") { return try list(SafetensorsReader(path: path, takesUnknownTypes: true)) }
         let (checkpoint, damaged) = try Checkpoint.find(path)
         for one in damaged { printError("\(one.error); an older checkpoint is shown") }
         printOutput("\(checkpoint.path), step \(checkpoint.manifest.step), epoch \(checkpoint.manifest.epoch)")
@@ -31,10 +31,11 @@ struct InspectCommand: ParsableCommand {
         let nameWidth = tensors.map(\.name.count).max() ?? 0
         let shapes = tensors.map { "[" + $0.shape.map(String.init).joined(separator: ", ") + "]" }
         let shapeWidth = shapes.map(\.count).max() ?? 0
+        let typeWidth = max(4, tensors.map(\.type.rawValue.count).max() ?? 0)
         for (tensor, shape) in zip(tensors, shapes) {
             let bytes = try reader.bytes(tensor.name)
             let digest = bytes.withUnsafeBytes { Digest.ofTensor(StoredTensor(info: tensor, bytes: $0)) }
-            let columns = [pad(tensor.name, to: nameWidth), pad(shape, to: shapeWidth), pad(tensor.type.rawValue, to: 4), digest.hex]
+            let columns = [pad(tensor.name, to: nameWidth), pad(shape, to: shapeWidth), pad(tensor.type.rawValue, to: typeWidth), digest.hex]
             printOutput(columns.joined(separator: "  "))
         }
     }

@@ -47,6 +47,7 @@ struct TextModel {
 
     init(huggingFace path: String) throws {
         let directory = try GPT2Directory(path)
+        for note in directory.notes { printError(note) }
         try requireMemory(forParameters: directory.configuration.parameterCount)
         model = GPT(directory.configuration)
         arena = ParameterArena(model, seed: 0)

@@ -45,6 +45,7 @@ struct TextTask {
                 model(tape.indices(batch.tokens, [batch.count, batch.context])),
                 tape.indices(batch.targets, [batch.count, batch.context]))
         }
+        if ring.isFirst, let initial { for note in initial.notes { printError(note) } }
         let trainer = try Trainer(
             model: model, data: training, optimizer: optimizer, recipe: recipe, ring: ring, loss: loss)
         var description = recipe.description(optimizer: optimizer).merging(data) { _, new in new }

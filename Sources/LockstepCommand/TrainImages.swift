@@ -53,12 +53,21 @@ struct TrainImages<Source: ImageSource>: ParsableCommand {
     func run() throws {
         try asTrainer(options) { ring in
             let images = try ring.together("reading the data") { try Source.images(in: data) }
+            if ring.isFirst { for note in images.notes { printError(note) } }
             let network = try model.network(
                 images.training, usual: Source.usual, hidden: [512, 512], dropout: Source.defaults.dropout, options: options)
             try ImageTask(name: Source.name, training: images.training, test: images.test, model: network)
                 .run(options, Source.defaults, ring)
         }
     }
+}
+
+/// Images to train on and to test with.
+struct ImageSets {
+    let training: LabelledImages
+    let test: LabelledImages
+    /// What people should know of them, a line each.
+    var notes: [String] = []
 }
 
 /// Where a task's images come from, and what is used for flags that are not given.
@@ -71,7 +80,7 @@ protocol ImageSource {
     static var usual: ImageModelOptions.Kind { get }
     /// The flags of the usual model that would say the same: for help.
     static var usualModelFlags: String { get }
-    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages)
+    static func images(in directory: String) throws -> ImageSets
 }
 
 enum MNISTSource: ImageSource {
@@ -83,9 +92,9 @@ enum MNISTSource: ImageSource {
     static let usual = ImageModelOptions.Kind.mlp
     static let usualModelFlags = "--hidden 512,512"
 
-    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages) {
+    static func images(in directory: String) throws -> ImageSets {
         let mnist = try MNIST(directory: directory)
-        return (mnist.training, mnist.test)
+        return ImageSets(training: mnist.training, test: mnist.test)
     }
 }
 
@@ -99,8 +108,8 @@ enum CIFAR10Source: ImageSource {
     static let usual = ImageModelOptions.Kind.resnet
     static let usualModelFlags = "--blocks 1"
 
-    static func images(in directory: String) throws -> (training: LabelledImages, test: LabelledImages) {
+    static func images(in directory: String) throws -> ImageSets {
         let cifar = try CIFAR10(directory: directory)
-        return (cifar.training, cifar.test)
+        return ImageSets(training: cifar.training, test: cifar.test, notes: cifar.notes)
     }
 }

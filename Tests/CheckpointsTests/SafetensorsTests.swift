@@ -137,6 +137,37 @@ struct SafetensorsTests {
         #expect(reason?.contains(expected) == true, "\(reason ?? "accepted")")
     }
 
+    /// As many elements of each type of the format as fill whole bytes, and one more, which does not where elements share bytes.
+    @Test(arguments: [
+        ("F64", 64), ("F32", 32), ("F16", 16), ("BF16", 16), ("I64", 64), ("I32", 32), ("I16", 16), ("I8", 8), ("U64", 64), ("U32", 32),
+        ("U16", 16), ("U8", 8), ("BOOL", 8), ("C64", 64), ("F8_E4M3", 8), ("F8_E5M2", 8), ("F8_E8M0", 8), ("F8_E4M3FNUZ", 8),
+        ("F8_E5M2FNUZ", 8), ("F6_E2M3", 6), ("F6_E3M2", 6), ("F4", 4),
+    ])
+    func everyTypeOfTheFormatIsRead(type: String, bits: Int) throws {
+        func entry(_ count: Int, _ bytes: Int) -> String {
+            "{\"a\":{\"dtype\":\"\(type)\",\"shape\":[2,\(count)],\"data_offsets\":[0,\(bytes)]}}"
+        }
+        let reader = try SafetensorsReader(path: file(entry(4, bits), data: bits))
+        #expect(reader.tensors == [TensorInfo(name: "a", type: StoredType(rawValue: type), shape: [2, 4])])
+        #expect(try reader.bytes("a").count == bits)
+        #expect(reason(file(entry(4, bits + 1), data: bits + 1))?.contains("takes \(bits) bytes") == true)
+        if bits % 8 != 0 { #expect(reason(file(entry(3, bits), data: bits))?.contains("shape is impossible") == true || bits * 6 % 8 == 0) }
+    }
+
+    /// A type that this build does not know is listed with what its offsets say, where that is asked for.
+    @Test func unknownTypesAreTakenOnRequestOnly() throws {
+        let path = file(
+            #"{"a":{"dtype":"F5_X","shape":[3,3],"data_offsets":[0,6]},"b":{"dtype":"U8","shape":[2],"data_offsets":[6,8]}}"#, data: 8)
+        #expect(reason(path)?.contains("type F5_X is not known") == true)
+        let reader = try SafetensorsReader(path: path, takesUnknownTypes: true)
+        #expect(reader.tensors.map(\.type.rawValue) == ["F5_X", "U8"] && reader.tensors.map(\.byteCount) == [6, 2])
+        #expect(try reader.bytes("a").count == 6)
+        for wrong in [#"[3,-3]"#, #"[3.5]"#, "7"] {
+            let path = file("{\"a\":{\"dtype\":\"F5_X\",\"shape\":\(wrong),\"data_offsets\":[0,6]}}", data: 6)
+            #expect(throws: CheckpointError.self) { try SafetensorsReader(path: path, takesUnknownTypes: true) }
+        }
+    }
+
     @Test(arguments: [3, 100_000_001, UInt64(Int64.max), UInt64.max]) func impossibleHeaderLengths(length: UInt64) {
         #expect(reason(file("{}", data: 0, length: length))?.contains("cannot have \(length)") == true)
     }

@@ -32,6 +32,29 @@ struct CIFAR10Tests {
         #expect([0, 1024, 2048, 3071, 3072].map { batch.pixels[$0] * 255 } == [40, 41, 42, 42, 10])
     }
 
+    @Test(arguments: [[2], [3], [2, 3, 4], [4], [1], [1, 2]]) func aGapInTheSetIsNamed(missing: [Int]) {
+        for number in 1...5 where !missing.contains(number) {
+            let isPacked = number % 2 == 0
+            directory.write("data_batch_\(number).bin" + (isPacked ? ".gz" : ""), isPacked ? gzip(Self.records(1)) : Self.records(1))
+        }
+        directory.write("test_batch.bin", Self.records(1))
+        let last = "data_batch_5.bin"
+        #expect(fault() == .incompleteSet(directory: directory.path, missing: "data_batch_\(missing[0]).bin", present: last))
+    }
+
+    @Test func whatIsMissingAtTheEndIsNoted() throws {
+        directory.write("test_batch.bin", Self.records(1))
+        for number in 1...5 {
+            directory.write("data_batch_\(number).bin", Self.records(2))
+            let notes = try CIFAR10(directory: directory.path).notes
+            #expect(notes.count == (number == 5 ? 0 : 1))
+            if number < 5 { #expect(notes[0].contains("no data_batch_\(number + 1).bin") && notes[0].contains(" \(2 * number) images")) }
+        }
+        directory.write("data_batch_3.bin", Self.records(1))
+        let notes = try CIFAR10(directory: directory.path).notes
+        #expect(notes.count == 1 && notes[0].contains("data_batch_3.bin has 1 images"))
+    }
+
     @Test func faultsAreNamed() {
         let (first, test) = ("\(directory.path)/data_batch_1.bin", "\(directory.path)/test_batch.bin")
         #expect(fault() == .missingFile(directory: directory.path, names: ["data_batch_1.bin", "data_batch_1.bin.gz"]))

@@ -39,6 +39,28 @@ struct MNISTTests {
         check(try MNIST(directory: directory.path))
     }
 
+    /// Some archives unpack each file into a directory of its name, beside the files under their other names.
+    @Test func directoriesBesideTheFiles() throws {
+        writeAll(separator: ".")
+        let names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"].map { "\($0)-ubyte" }
+        for name in names { mkdir("\(directory.path)/\(name)", 0o700) }
+        check(try MNIST(directory: directory.path))
+        for name in names {
+            let dotted = name.replacing("-idx", with: ".idx")
+            try #require(rename("\(directory.path)/\(dotted)", "\(directory.path)/\(name)/\(name)") == 0)
+        }
+        check(try MNIST(directory: directory.path))
+        for name in names {
+            unlink("\(directory.path)/\(name)/\(name)")
+            #expect(fault() == .notAFile(path: "\(directory.path)/\(name)"))
+            break
+        }
+        for name in names {
+            unlink("\(directory.path)/\(name)/\(name)")
+            rmdir("\(directory.path)/\(name)")
+        }
+    }
+
     @Test func gzipFiles() throws {
         writeAll(".gz", pack: gzip)
         check(try MNIST(directory: directory.path))

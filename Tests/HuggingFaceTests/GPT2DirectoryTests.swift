@@ -111,6 +111,10 @@ import Testing
         (["activation_function": "relu"], "relu"), (["scale_attn_weights": false], "scale_attn_weights"),
         (["scale_attn_by_inverse_layer_idx": true], "scale_attn_by_inverse_layer_idx"),
         (["layer_norm_epsilon": -1], "layer_norm_epsilon"), (["tie_word_embeddings": 1], "tie_word_embeddings"),
+        (["num_attention_heads": 3], "num_attention_heads"), (["hidden_size": 12], "hidden_size"), (["num_hidden_layers": 1], "num_hidden_layers"),
+        (["max_position_embeddings": 7], "max_position_embeddings"), (["n_head": .null], "n_head is null"),
+        (["num_attention_heads": .null], "num_attention_heads"), (["activation_function": .null], "activation_function is null"),
+        (["tie_word_embeddings": .null], "tie_word_embeddings is null"), (["vocab_size": .null], "vocab_size is null"),
     ]
 
     @Test(arguments: wrongSettings.indices) func wrongConfigurationsAreNamed(index: Int) {
@@ -118,6 +122,118 @@ import Testing
         directory.write("config.json", Self.configuration(change))
         directory.write("model.safetensors", PackageResources.tied_safetensors)
         #expect(fault().map { "\($0)".contains(says) } == true, "\(fault().map { "\($0)" } ?? "nothing")")
+    }
+
+    /// By whatever of its two names transformers knows a setting.
+    @Test func otherNamesOfSettingsAreRead() throws {
+        let names = [
+            "n_embd": "hidden_size", "n_positions": "max_position_embeddings", "n_head": "num_attention_heads", "n_layer": "num_hidden_layers",
+        ]
+        var members = try #require(JSONValue(parsing: PackageResources.tied_config_json).object)
+        directory.write("config.json", PackageResources.tied_config_json)
+        directory.write("model.safetensors", PackageResources.tied_safetensors)
+        let expected = try GPT2Directory(directory.path)
+        #expect(expected.notes.isEmpty)
+        for (name, other) in names {
+            // Both, the same.
+            members[other] = members[name]
+            directory.write("config.json", JSONValue.object(members).serialized().utf8)
+            #expect(try GPT2Directory(directory.path).configuration == expected.configuration)
+            members[name] = nil
+            directory.write("config.json", JSONValue.object(members).serialized().utf8)
+            let found = try GPT2Directory(directory.path)
+            #expect(found.configuration == expected.configuration && found.notes.isEmpty)
+        }
+    }
+
+    @Test func whatIsAssumedIsSaid() throws {
+        var members = try #require(JSONValue(parsing: PackageResources.tied_config_json).object)
+        for name in ["activation_function", "layer_norm_epsilon"] { members[name] = nil }
+        directory.write("config.json", JSONValue.object(members).serialized().utf8)
+        directory.write("model.safetensors", PackageResources.tied_safetensors)
+        let found = try GPT2Directory(directory.path)
+        #expect(found.notes.count == 1 && found.notes[0].contains("layer_norm_epsilon 1e-05, activation_function gelu_new"), "\(found.notes)")
+        members["n_head"] = nil
+        directory.write("config.json", JSONValue.object(members).serialized().utf8)
+        #expect(fault().map { "\($0)".contains("n_head is 12, which does not divide n_embd, 6") } == true)
+    }
+
+    // MARK: A head beside a configuration that ties it
+
+    /// Writes the tied model with changes to its tensors, as floats.
+    private func writeTied(_ change: (inout [String: (shape: [Int], values: [Float])]) -> Void) throws {
+        directory.write("config.json", PackageResources.tied_config_json)
+        let usual = try SafetensorsReader(path: directory.write("usual.safetensors", PackageResources.tied_safetensors))
+        var tensors: [String: (shape: [Int], values: [Float])] = [:]
+        for info in usual.tensors {
+            tensors[info.name] = (info.shape, try usual.bytes(info.name).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) })
+        }
+        change(&tensors)
+        let stored = tensors.map { name, tensor in
+            let memory = UnsafeMutableBufferPointer<Float>.allocate(capacity: tensor.values.count)
+            _ = memory.initialize(from: tensor.values)
+            return (StoredTensor(name: name, type: .float32, shape: tensor.shape, bytes: UnsafeRawBufferPointer(memory)), memory)
+        }
+        defer { for (_, memory) in stored { memory.deallocate() } }
+        try SafetensorsWriter.write(stored.map(\.0), to: "\(directory.path)/model.safetensors")
+    }
+
+    private let embedding = "transformer.wte.weight"
+    private let head = "lm_head.weight"
+
+    @Test func anEqualHeadIsTied() throws {
+        try writeTied { $0[head] = $0[embedding] }
+        let found = try GPT2Directory(directory.path)
+        #expect(found.configuration.tiedHead && found.notes.isEmpty)
+        let (model, arena) = try load(directory.path)
+        expectClose(logits(model, arena), Golden.tied, within: 1e-4)
+    }
+
+    /// The files' head counts: logits are what the head makes of the same hidden state, so twice the head is twice the logits.
+    @Test func anotherHeadIsTaken() throws {
+        try writeTied { tensors in tensors[head] = tensors[embedding].map { ($0.shape, $0.values.map { 2 * $0 }) } }
+        let found = try GPT2Directory(directory.path)
+        #expect(!found.configuration.tiedHead && found.notes.count == 1 && found.notes[0].contains("lm_head.weight"), "\(found.notes)")
+        let (model, arena) = try load(directory.path)
+        expectClose(logits(model, arena), Golden.tied.map { 2 * $0 }, within: 2e-4)
+    }
+
+    @Test func aHeadWithoutAnEmbeddingIsBoth() throws {
+        try writeTied { tensors in
+            tensors[head] = tensors[embedding]
+            tensors[embedding] = nil
+        }
+        #expect(try GPT2Directory(directory.path).configuration.tiedHead)
+        let (model, arena) = try load(directory.path)
+        expectClose(logits(model, arena), Golden.tied, within: 1e-4)
+    }
+
+    @Test func aHeadThatCannotBeOneIsNamed() throws {
+        let path = "\(directory.path)/model.safetensors"
+        for shape in [[13, 5], [12, 6], [6, 13], [78]] {
+            try writeTied { $0[head] = (shape, [Float](repeating: 1, count: shape.reduce(1, *))) }
+            #expect(fault() == .tensor(path: path, name: head, reason: "has the shape \(shape), and [13, 6] by config.json"))
+        }
+        for wrong in [Float.nan, .infinity, -.infinity] {
+            try writeTied { tensors in
+                tensors[head] = tensors[embedding]
+                tensors[head]?.values[77] = wrong
+            }
+            #expect(fault().map { "\($0)".contains("\"lm_head.weight\" has elements that are NaN or infinite") } == true)
+        }
+        try writeTied { $0["transformer.h.1.ln_2.bias"]?.values[3] = .nan }
+        #expect(throws: HuggingFaceError.self) { try load(directory.path) }
+    }
+
+    @Test func anIndexThatPromisesWhatIsNotThereIsNamed() throws {
+        for (name, bytes) in Self.cases[2].files { directory.write(name, bytes) }
+        var index = try #require(JSONValue(parsing: PackageResources.sharded_index_json).object)
+        var map = try #require(index["weight_map"]?.object)
+        let (tensor, file) = try #require(map.first { $0.value == "model-00001-of-00002.safetensors" })
+        map[tensor] = "model-00002-of-00002.safetensors"
+        index["weight_map"] = .object(map)
+        directory.write("model.safetensors.index.json", JSONValue.object(index).serialized().utf8)
+        #expect(fault().map { "\($0)".contains("model-00002-of-00002.safetensors") && "\($0)".contains("\"\(tensor)\" is missing") } == true, "\(file)")
     }
 
     @Test func damagedFilesAreNamed() {
