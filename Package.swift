@@ -26,7 +26,10 @@ let package = Package(
         .target(name: "CRawRing"),
         .target(name: "CTensorKernels", dependencies: ["CInstructionSets"]),
 
-        .target(name: "EventLoop", dependencies: ["CLibuv"]),
+        // Bytes that are no UTF-8, in a String: paths and arguments are what they are.
+        .target(name: "RawText"),
+
+        .target(name: "EventLoop", dependencies: ["CLibuv", "RawText"]),
         .target(name: "Wire", dependencies: ["COpenSSL"]),
         .target(name: "Tensors", dependencies: ["CTensorKernels"]),
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
@@ -34,31 +37,31 @@ let package = Package(
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(
-            name: "Datasets", dependencies: ["CZlib"], exclude: ["Resources/LICENCE"],
+            name: "Datasets", dependencies: ["CZlib", "RawText"], exclude: ["Resources/LICENCE"],
             resources: [.embedInCode("Resources/digits.csv.gz")]),
-        .target(name: "Checkpoints", dependencies: ["COpenSSL"]),
+        .target(name: "Checkpoints", dependencies: ["COpenSSL", "RawText"]),
         .target(name: "HuggingFace", dependencies: ["Checkpoints", "NeuralNetworks", "Tensors"]),
-        .target(name: "Telemetry"),
+        .target(name: "Telemetry", dependencies: ["RawText"]),
         .target(
             name: "Training",
             dependencies: [
                 "CTensorKernels", "Checkpoints", "Collectives", "Datasets", "Membership", "NeuralNetworks", "Optimizers",
-                "Telemetry", "Tensors",
+                "RawText", "Telemetry", "Tensors",
             ]),
         .target(name: "CGuardian"),
-        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "Wire"]),
+        .target(name: "Launching", dependencies: ["CGuardian", "Checkpoints", "EventLoop", "Membership", "RawText", "Wire"]),
 
         // What users import: everything above that is theirs.
         .target(
             name: "Lockstep",
             dependencies: [
-                "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers", "Telemetry",
+                "Checkpoints", "Collectives", "Datasets", "HuggingFace", "NeuralNetworks", "Optimizers", "RawText", "Telemetry",
                 "Tensors", "Training",
             ]),
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "EventLoop", "Launching", "Lockstep", "Membership", "Wire",
+                "EventLoop", "Launching", "Lockstep", "Membership", "RawText", "Wire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
@@ -80,6 +83,7 @@ let package = Package(
             path: "Tests/Probe"),
 
         .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "Probe", "TestSupport"]),
+        .testTarget(name: "RawTextTests", dependencies: ["RawText"]),
         .testTarget(name: "WireTests", dependencies: ["TestSupport", "Wire"]),
         .testTarget(name: "TensorsTests", dependencies: ["CInstructionSets", "CTensorKernels", "TestSupport", "Tensors"]),
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),

@@ -26,7 +26,7 @@ public struct CheckpointDirectory: Sendable {
     }
 
     package init(_ run: String, fileSystem: any FileSystem) {
-        path = run.hasSuffix("/") ? run + "checkpoints" : run + "/checkpoints"
+        path = run.utf8.last == UInt8(ascii: "/") ? run + "checkpoints" : run + "/checkpoints"
         self.run = run
         self.fileSystem = fileSystem
     }

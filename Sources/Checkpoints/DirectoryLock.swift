@@ -1,4 +1,5 @@
 import Glibc
+import RawText
 import Synchronization
 
 /// What keeps two runs from writing to one directory: its file `job.lock`, which whoever writes there holds locked (flock(2)), with
@@ -73,7 +74,7 @@ package final class DirectoryLock: Sendable {
 
     /// Takes the file away, for a directory in which none is to stay. Others who wait for it see that it has gone.
     package func remove(from directory: String) {
-        unlink(DirectoryLock.path(directory))
+        _ = DirectoryLock.path(directory).withFileName { unlink($0) }
     }
 
     /// The file's number on this machine, by which a process knows that the lock is its launcher's.
@@ -81,7 +82,7 @@ package final class DirectoryLock: Sendable {
 
     /// Whether somebody has a directory's lock; true as well where that cannot be known.
     package static func isTaken(_ directory: String) -> Bool {
-        let descriptor = Glibc.open(path(directory), O_RDWR | O_CLOEXEC | O_NOFOLLOW)
+        let descriptor = path(directory).withFileName { Glibc.open($0, O_RDWR | O_CLOEXEC | O_NOFOLLOW) }
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         var code: Int32
@@ -97,7 +98,7 @@ package final class DirectoryLock: Sendable {
     private static func open(_ path: String) throws(CheckpointError) -> Int32 {
         var descriptor: Int32
         repeat {
-            descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644)
+            descriptor = path.withFileName { Glibc.open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0o644) }
         } while descriptor < 0 && errno == EINTR
         guard descriptor >= 0 else {
             if errno == ELOOP || errno == EISDIR || errno == ENXIO { throw .notALock(path: path) }
@@ -196,7 +197,7 @@ package enum OwnLocks {
 
     private static func isOurs(_ directory: String) -> Bool {
         var status = stat()
-        guard stat("\(directory)/\(DirectoryLock.fileName)", &status) == 0 else { return false }
+        guard "\(directory)/\(DirectoryLock.fileName)".withFileName({ stat($0, &status) }) == 0 else { return false }
         let identity = "\(status.st_dev):\(status.st_ino)"
         return locks.withLock { $0[identity] != nil } || getenv(environmentName).map { String(cString: $0) } == identity
     }

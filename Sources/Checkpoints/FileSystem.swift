@@ -1,4 +1,5 @@
 import Glibc
+import RawText
 
 /// The system calls that checkpoints are made of, one method a call, so that tests can count them and make any of them
 /// fail. Nothing is retried here and nothing is continued: that is what is tested.
@@ -47,16 +48,16 @@ package struct SystemFileSystem: FileSystem {
     package init() {}
 
     package func makeDirectory(_ path: String) throws(SystemError) {
-        _ = try check(mkdir(path, 0o777))
+        _ = try check(path.withFileName { mkdir($0, 0o777) })
     }
 
     package func create(_ path: String) throws(SystemError) -> Int32 {
-        try check(Glibc.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666))
+        try check(path.withFileName { Glibc.open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666) })
     }
 
     package func open(_ path: String) throws(SystemError) -> Int32 {
         // O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever. It means nothing to a file.
-        try check(Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK))
+        try check(path.withFileName { Glibc.open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) })
     }
 
     package func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) throws(SystemError) -> Int {
@@ -87,19 +88,19 @@ package struct SystemFileSystem: FileSystem {
     }
 
     package func rename(_ path: String, to newPath: String) throws(SystemError) {
-        _ = try check(Glibc.rename(path, newPath))
+        _ = try check(path.withFileName { old in newPath.withFileName { Glibc.rename(old, $0) } })
     }
 
     package func removeFile(_ path: String) throws(SystemError) {
-        _ = try check(unlink(path))
+        _ = try check(path.withFileName { unlink($0) })
     }
 
     package func removeDirectory(_ path: String) throws(SystemError) {
-        _ = try check(rmdir(path))
+        _ = try check(path.withFileName { rmdir($0) })
     }
 
     package func list(_ path: String) throws(SystemError) -> [String] {
-        guard let directory = opendir(path) else { throw SystemError(code: errno) }
+        guard let directory = path.withFileName({ opendir($0) }) else { throw SystemError(code: errno) }
         defer { closedir(directory) }
         var names: [String] = []
         while true {
@@ -109,9 +110,7 @@ package struct SystemFileSystem: FileSystem {
                 return names
             }
             // SAFETY: `d_name` is a C string inside the entry, which lives until the next readdir.
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { field in
-                field.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { RawText.string($0.prefix { $0 != 0 }) }
             if name != "." && name != ".." { names.append(name) }
         }
     }
@@ -179,10 +178,12 @@ extension FileSystem {
 
     /// The directory that a path lies in.
     func directory(of path: String) -> String {
-        var path = Substring(path)
-        while path.count > 1 && path.last == "/" { path.removeLast() }
-        guard let slash = path.lastIndex(of: "/") else { return "." }
-        return slash == path.startIndex ? "/" : String(path[..<slash])
+        // By bytes: with a mark that combines behind it, a slash would be part of another character.
+        let slash = UInt8(ascii: "/")
+        var bytes = path.utf8[...]
+        while bytes.count > 1 && bytes.last == slash { bytes.removeLast() }
+        guard let last = bytes.lastIndex(of: slash) else { return "." }
+        return last == bytes.startIndex ? "/" : String(Substring(bytes[..<last]))
     }
 
     /// Removes a directory with the files and directories in it. What is missing already is no fault.

@@ -1,4 +1,5 @@
 import Glibc
+import RawText
 
 extension JSONValue {
     /// More than any configuration or index has.
@@ -33,5 +34,5 @@ package func makeDirectories(_ path: String) throws(CheckpointError) {
 /// Whether there is anything of that name, be it a link that leads nowhere.
 package func fileExists(_ path: String) -> Bool {
     var status = stat()
-    return lstat(path, &status) == 0
+    return path.withFileName { lstat($0, &status) } == 0
 }

@@ -1,4 +1,5 @@
 import Glibc
+import RawText
 
 /// A regular file open for reading, which is closed when the last reference goes.
 ///
@@ -13,7 +14,7 @@ final class InputFile: Sendable {
         // O_NONBLOCK: opening a pipe that nobody writes to would otherwise wait for ever. It means nothing to a file.
         var descriptor: Int32
         repeat {
-            descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+            descriptor = path.withFileName { open($0, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
         } while descriptor < 0 && errno == EINTR
         guard descriptor >= 0 else { throw .system(operation: "open", path: path, errno: errno) }
         var status = stat()
@@ -38,13 +39,13 @@ final class InputFile: Sendable {
     /// Whether there is anything of that name, readable or not.
     static func exists(_ path: String) -> Bool {
         var status = stat()
-        return stat(path, &status) == 0
+        return path.withFileName { stat($0, &status) } == 0
     }
 
     /// Whether there is a regular file of that name, readable or not.
     static func isFile(_ path: String) -> Bool {
         var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+        return path.withFileName { stat($0, &status) } == 0 && status.st_mode & S_IFMT == S_IFREG
     }
 
     /// Reads up to `buffer.count` bytes from `offset` and returns their number, 0 at the end of the file.

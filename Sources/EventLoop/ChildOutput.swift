@@ -1,5 +1,6 @@
 import CLibuv
 import Glibc
+import RawText
 
 /// One output of a child about to be started: which descriptor it gets, and the pipe behind it, if any.
 ///
@@ -63,7 +64,7 @@ extension ChildProcess.Specification {
         options.flags = ownGroup ? UInt32(UV_PROCESS_DETACHED.rawValue) : 0
         options.stdio_count = Int32(containers.count)
         return containers.withUnsafeMutableBufferPointer { containers in
-            withCStrings(([program] + arguments).map { Array($0.utf8) }) { arguments in
+            withCStrings(([program] + arguments).map(RawText.bytes)) { arguments in
                 environment.withPointers { environment in
                     withOptionalCString(directory) { directory in
                         options.stdio = containers.baseAddress
@@ -81,5 +82,5 @@ extension ChildProcess.Specification {
 
 private func withOptionalCString<Result>(_ text: String?, _ body: (UnsafePointer<CChar>?) -> Result) -> Result {
     guard let text else { return body(nil) }
-    return text.withCString { body($0) }
+    return text.withFileName { body($0) }
 }

@@ -1,4 +1,5 @@
 import CLibuv
+import RawText
 
 /// A process's environment variables. Values that nobody touches are passed on byte for byte, whatever their encoding.
 package struct Environment: Sendable {
@@ -35,7 +36,7 @@ package struct Environment: Sendable {
     package subscript(name: String) -> String? {
         get {
             let prefix = Array((name + "=").utf8)
-            return entries.first { $0.starts(with: prefix) }.map { String(decoding: $0[prefix.count...], as: UTF8.self) }
+            return entries.first { $0.starts(with: prefix) }.map { RawText.string($0[prefix.count...]) }
         }
         set {
             precondition(!name.isEmpty && !name.utf8.contains { $0 == 0 || $0 == UInt8(ascii: "=") }, "not a variable's name")
@@ -43,7 +44,7 @@ package struct Environment: Sendable {
             entries.removeAll { $0.starts(with: prefix) }
             if let newValue {
                 precondition(!newValue.utf8.contains(0), "a variable's value cannot hold a 0 byte")
-                entries.append(prefix + Array(newValue.utf8))
+                entries.append(prefix + RawText.bytes(newValue))
             }
         }
     }

@@ -1,4 +1,5 @@
 import EventLoop
+import RawText
 
 /// The worker processes of a host, one a rank, each new life of a rank in the place of the one before, which is kept as long as it may
 /// have to be told of. Confined to the loop.
@@ -98,7 +99,7 @@ final class Crew {
         do throws(LaunchError) {
             return try logs?.descriptor(rank: rank)
         } catch {
-            output.errors.write(Array("lockstep: \(error); rank \(rank) goes on without a log\n".utf8))
+            output.errors.write(RawText.bytes("lockstep: \(error); rank \(rank) goes on without a log\n"))
             return nil
         }
     }

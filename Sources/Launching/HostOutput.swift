@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import RawText
 
 /// All places that a launcher writes to: its output, its errors, and the workers' logs, each with a thread of its own, so that a
 /// paused reader of one holds up none of the others. Output and errors that are the same file share one, for lines to stay whole.
@@ -75,12 +76,12 @@ final class HostOutput {
     private static func path(_ descriptor: Int32) -> String {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(PATH_MAX)) { buffer in
             let count = readlink("/proc/self/fd/\(descriptor)", buffer.baseAddress!, buffer.count)
-            return count > 0 ? String(decoding: buffer.prefix(count), as: UTF8.self) : "output"
+            return count > 0 ? RawText.string(buffer.prefix(count)) : "output"
         }
     }
 
     private static func complain(_ text: String, to descriptor: Int32) {
-        let line = Array("lockstep: \(text)\n".utf8)
+        let line = RawText.bytes("lockstep: \(text)\n")
         // If this fails too there is nobody left to be told.
         _ = write(descriptor, line, line.count)
     }

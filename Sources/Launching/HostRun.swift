@@ -1,6 +1,7 @@
 import EventLoop
 import Glibc
 import Membership
+import RawText
 
 /// One run of a `Launcher`: the processes, the coordinator, the signals and the timer, and nothing to decide. Confined to the
 /// calling thread.
@@ -252,6 +253,6 @@ final class HostRun {
     }
 
     func say(_ text: String) {
-        output.errors.write(Array("lockstep: \(text)\n".utf8))
+        output.errors.write(RawText.bytes("lockstep: \(text)\n"))
     }
 }

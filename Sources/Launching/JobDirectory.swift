@@ -2,6 +2,7 @@ import Checkpoints
 import EventLoop
 import Glibc
 import Membership
+import RawText
 import Wire
 
 /// The directory of a job while it runs: `job.json`, `job.secret`, and `job.lock`, which one launcher at a time holds locked.
@@ -22,7 +23,7 @@ package final class JobDirectory {
     /// that is needed is somebody else's.
     package init(path: String) throws(LaunchError) {
         self.path = path
-        isNew = access(path, F_OK) != 0
+        isNew = path.withFileName { access($0, F_OK) } != 0
         lock = try JobDirectory.lock(path)
         try JobDirectory.checkIsOurs(path, JobDirectory.record, JobDirectory.read(path) != nil)
         try JobDirectory.checkIsOurs(path, JobDirectory.secret, JobDirectory.readSecret(path) != nil)
@@ -40,7 +41,7 @@ package final class JobDirectory {
                 return try DirectoryLock(path)
             } catch {
                 // A run that has just ended may have taken away the directory, which was made for it.
-                if case .system(_, _, ENOENT) = error, access(path, F_OK) != 0 { continue }
+                if case .system(_, _, ENOENT) = error, path.withFileName({ access($0, F_OK) }) != 0 { continue }
                 throw .jobLock(path: path, error)
             }
         }
@@ -50,9 +51,9 @@ package final class JobDirectory {
     private static func checkIsOurs(_ path: String, _ name: String, _ isValid: Bool) throws(LaunchError) {
         let file = "\(path)/\(name)"
         var status = stat()
-        guard lstat(file, &status) == 0, !isValid || status.st_mode & S_IFMT != S_IFREG else { return }
+        guard file.withFileName({ lstat($0, &status) }) == 0, !isValid || status.st_mode & S_IFMT != S_IFREG else { return }
         guard status.st_mode & S_IFMT == S_IFREG, status.st_size < 1 << 20 else { throw .notOurs(path: file) }
-        let descriptor = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        let descriptor = file.withFileName { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) }
         defer { if descriptor >= 0 { close(descriptor) } }
         var bytes = [UInt8](repeating: 1, count: Int(status.st_size))
         guard descriptor >= 0, Glibc.read(descriptor, &bytes, bytes.count) == bytes.count, bytes.allSatisfy({ $0 == 0 }) else {
@@ -77,16 +78,16 @@ package final class JobDirectory {
     ///
     /// - Returns: why the last record could not be written.
     package func end(_ record: JobRecord?) -> SystemCode? {
-        unlink("\(path)/\(JobDirectory.secret)")
+        _ = "\(path)/\(JobDirectory.secret)".withFileName { unlink($0) }
         let code = record.flatMap { write($0) }
         guard isNew, isOtherwiseEmpty else { return code }
-        for name in [JobDirectory.record, DirectoryLock.fileName] { unlink("\(path)/\(name)") }
-        rmdir(path)
+        for name in [JobDirectory.record, DirectoryLock.fileName] { _ = "\(path)/\(name)".withFileName { unlink($0) } }
+        _ = path.withFileName { rmdir($0) }
         return nil
     }
 
     private var isOtherwiseEmpty: Bool {
-        guard let stream = opendir(path) else { return false }
+        guard let stream = path.withFileName({ opendir($0) }) else { return false }
         defer { closedir(stream) }
         while let entry = readdir(stream) {
             let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
@@ -97,8 +98,8 @@ package final class JobDirectory {
 
     private func write(_ text: String, to name: String, mode: mode_t) -> SystemCode? {
         let temporary = "\(path)/.\(name).\(getpid())"
-        unlink(temporary)
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+        _ = temporary.withFileName { unlink($0) }
+        let descriptor = temporary.withFileName { open($0, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode) }
         guard descriptor >= 0 else { return SystemCode(errno: errno) }
         defer { Glibc.close(descriptor) }
         var rest = Array(text.utf8)[...]
@@ -108,12 +109,12 @@ package final class JobDirectory {
             guard count > 0 else { return failed(temporary) }
             rest = rest.dropFirst(count)
         }
-        return rename(temporary, "\(path)/\(name)") == 0 ? nil : failed(temporary)
+        return temporary.withFileName({ old in "\(path)/\(name)".withFileName { rename(old, $0) } }) == 0 ? nil : failed(temporary)
     }
 
     private func failed(_ temporary: String) -> SystemCode {
         let code = SystemCode(errno: errno)
-        unlink(temporary)
+        _ = temporary.withFileName { unlink($0) }
         return code
     }
 }
@@ -126,7 +127,7 @@ extension JobDirectory {
 
     /// The secret of a directory's job; nil if there is none, or it may not be read.
     package static func readSecret(_ path: String) -> Secret? {
-        let descriptor = open("\(path)/\(secret)", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+        let descriptor = "\(path)/\(secret)".withFileName { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) }
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
         // A pipe of that name would be waited for.

@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import RawText
 
 /// The files that hold each worker's output, one a rank, through all of its lives. They are closed when this goes.
 final class LogDirectory {
@@ -29,7 +30,9 @@ final class LogDirectory {
         if let descriptor = descriptors[rank] { return descriptor }
         let path = path(rank: rank)
         try check(path)
-        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o644)
+        let descriptor = path.withFileName {
+            open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0o644)
+        }
         guard descriptor >= 0 else { throw .logFile(path: path, code: SystemCode(errno: errno)) }
         descriptors[rank] = descriptor
         return descriptor
@@ -38,7 +41,7 @@ final class LogDirectory {
     /// Only a plain file with one name is emptied, and only on request where there is anything in it.
     private func check(_ path: String) throws(LaunchError) {
         var status = stat()
-        guard lstat(path, &status) == 0 else { return }
+        guard path.withFileName({ lstat($0, &status) }) == 0 else { return }
         let isPlain = status.st_mode & S_IFMT == S_IFREG && status.st_nlink == 1
         guard isPlain, overwrites || status.st_size == 0 else { throw .logFileIsThere(path: path, isPlain: isPlain) }
     }
@@ -48,9 +51,9 @@ final class LogDirectory {
     /// Makes the directory, and those above it, unless they are there.
     static func makeDirectories(_ directory: String) throws(LaunchError) {
         var path = directory.utf8.first == UInt8(ascii: "/") ? "/" : ""
-        for part in directory.split(separator: "/") {
-            path += path.isEmpty || path == "/" ? String(part) : "/\(part)"
-            guard mkdir(path, 0o777) == 0 || errno == EEXIST else {
+        for part in directory.utf8.split(separator: UInt8(ascii: "/")).map({ String(Substring($0)) }) {
+            path += path.isEmpty || path == "/" ? part : "/\(part)"
+            guard path.withFileName({ mkdir($0, 0o777) }) == 0 || errno == EEXIST else {
                 throw .logFile(path: path, code: SystemCode(errno: errno))
             }
         }

@@ -1,5 +1,6 @@
 import EventLoop
 import Glibc
+import RawText
 
 /// Finds the file that a program's name stands for, before any worker is started.
 enum ProgramSearch {
@@ -32,8 +33,8 @@ enum ProgramSearch {
 
     private static func kind(of path: String) -> Kind {
         var status = stat()
-        guard stat(path, &status) == 0 else { return .missing }
+        guard path.withFileName({ stat($0, &status) }) == 0 else { return .missing }
         let isFile = status.st_mode & S_IFMT == S_IFREG
-        return isFile && access(path, X_OK) == 0 ? .executable : .other
+        return isFile && path.withFileName { access($0, X_OK) } == 0 ? .executable : .other
     }
 }

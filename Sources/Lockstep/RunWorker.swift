@@ -1,6 +1,7 @@
 import Collectives
 import Glibc
 import Membership
+import RawText
 import Synchronization
 import Training
 
@@ -56,7 +57,7 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.
     if !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) {
-        let line = Array("lockstep: \(name)\(error)\n".utf8)
+        let line = RawText.bytes("lockstep: \(name)\(error)\n")
         _ = write(STDERR_FILENO, line, line.count)
     }
     // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.

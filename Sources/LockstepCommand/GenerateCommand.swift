@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lockstep
+import RawText
 
 /// `lockstep generate`.
 struct GenerateCommand: ParsableCommand {
@@ -33,6 +34,7 @@ struct GenerateCommand: ParsableCommand {
             throw ValidationError("--temperature is \(temperature.brief), which must be at least 0.")
         }
         if checkpoint.isEmpty { throw ValidationError("--checkpoint is empty; give a run's --out directory, or one of its checkpoints.") }
+        if RawText.hasEscapes(prompt) { throw ValidationError("--prompt is not UTF-8; convert it.") }
         if prompt.isEmpty { throw ValidationError("--prompt is empty; give at least one character to go on from.") }
     }
 

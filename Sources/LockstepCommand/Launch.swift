@@ -3,6 +3,7 @@ import Glibc
 import Launching
 import Lockstep
 import Membership
+import RawText
 import Wire
 
 /// A job that this command starts: what runs, how often, and what happens when workers die.
@@ -61,7 +62,7 @@ struct Launch {
     /// Workers that are this program with this program's arguments: each finds its rank in its environment.
     static func ofThisProgram(workers: Int, furtherArguments: [String] = []) -> Launch {
         var launch = Launch(
-            program: ownPath, arguments: Array(CommandLine.arguments.dropFirst()) + furtherArguments, workers: workers)
+            program: ownPath, arguments: Array(RawText.arguments().dropFirst()) + furtherArguments, workers: workers)
         launch.marksOutput = false
         return launch
     }
@@ -70,8 +71,8 @@ struct Launch {
     private static var ownPath: String {
         let link = "/proc/self/exe"
         let path = withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Int(PATH_MAX)) { buffer in
-            String(decoding: buffer.prefix(max(0, readlink(link, buffer.baseAddress!, buffer.count))), as: UTF8.self)
+            RawText.string(buffer.prefix(max(0, readlink(link, buffer.baseAddress!, buffer.count))))
         }
-        return access(path, X_OK) == 0 ? path : link
+        return path.withFileName { access($0, X_OK) } == 0 ? path : link
     }
 }

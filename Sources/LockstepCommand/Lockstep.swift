@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import RawText
 
 /// `lockstep`: flags and printing, nothing else.
 @main
@@ -27,7 +28,7 @@ struct LockstepCommand: ParsableCommand {
         // A file that may not grow any more is an error of the write, like a full disk.
         signal(SIGXFSZ, SIG_IGN)
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Array(RawText.arguments().dropFirst()))
             if type(of: command).configuration.subcommands.count > 0 { needsSubcommand(type(of: command)) }
             try command.run()
         } catch let failure as ExitStatus {
@@ -97,7 +98,7 @@ func printError(_ text: String) {
 
 /// A reader that has gone is no reason to stop training.
 private func writeAll(_ text: String, to descriptor: Int32) {
-    var rest = Array(text.utf8)[...]
+    var rest = RawText.bytes(text)[...]
     while !rest.isEmpty {
         let count = rest.withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
         if count < 0 {

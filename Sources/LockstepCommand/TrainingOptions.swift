@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import Lockstep
+import RawText
 
 /// The flags that all tasks have in common. Each task brings its own defaults for what is not given.
 ///
@@ -226,7 +227,7 @@ struct FileIdentity: Equatable {
     /// nil if there is nothing of that name.
     init?(_ path: String) {
         var status = stat()
-        guard stat(path, &status) == 0 else { return nil }
+        guard path.withFileName({ stat($0, &status) }) == 0 else { return nil }
         device = UInt(status.st_dev)
         number = UInt(status.st_ino)
     }

@@ -1,4 +1,5 @@
 import Glibc
+import RawText
 
 /// The file of `--metrics`: one JSON object a line, one line a step.
 ///
@@ -32,7 +33,7 @@ public final class MetricsFile {
         try MetricsFile.checkKind(path)
         // Whatever has come to the path since is not waited for, nor made the terminal of this process.
         let flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
-        descriptor = try MetricsFile.call("open", path) { open(path, flags, 0o666) }
+        descriptor = try MetricsFile.call("open", path) { path.withFileName { open($0, flags, 0o666) } }
         // From here on an error closes the file, by `deinit`.
         var status = stat()
         _ = try MetricsFile.call("look at", path) { fstat(descriptor, &status) }
@@ -86,7 +87,7 @@ public final class MetricsFile {
     /// Looks before opening, since to open a device can already do something to it.
     private static func checkKind(_ path: String) throws(TelemetryError) {
         var status = stat()
-        guard lstat(path, &status) == 0 else { return }
+        guard path.withFileName({ lstat($0, &status) }) == 0 else { return }
         try check(status, path)
     }
 

@@ -4,6 +4,7 @@ import Datasets
 import Glibc
 import NeuralNetworks
 import Optimizers
+import RawText
 import Telemetry
 import Tensors
 
@@ -90,7 +91,7 @@ public final class Trainer<Data: Dataset> {
     /// Takes what is to be said without an end of the run, a line at a time: a checkpoint that could not be written. Unless set, it goes to
     /// standard error.
     public var warn: (String) -> Void = { text in
-        let line = Array("lockstep: \(text)\n".utf8)
+        let line = RawText.bytes("lockstep: \(text)\n")
         _ = write(STDERR_FILENO, line, line.count)
     }
     private var slowness = SlownessJudge()
