@@ -143,7 +143,7 @@ extension JobDirectory {
     package static func fault(in path: String) -> String? {
         for name in [record, secret, DirectoryLock.fileName] {
             var status = stat()
-            guard stat("\(path)/\(name)", &status) == 0, status.st_mode & S_IFMT != S_IFREG else { continue }
+            guard "\(path)/\(name)".withFileName({ stat($0, &status) }) == 0, status.st_mode & S_IFMT != S_IFREG else { continue }
             return "\(path)/\(name) is \(kind(status.st_mode)) and no plain file: it is not of a job"
         }
         return nil
