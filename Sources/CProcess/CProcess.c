@@ -42,6 +42,7 @@ static unsigned mask_version = 0;
 static unsigned mask_applied = 0;
 
 static _Thread_local bool is_compute_thread = false;
+static _Thread_local bool takes_signals = false;
 /// What the thread blocked before it became a compute thread.
 static _Thread_local sigset_t mask_before;
 
@@ -55,6 +56,7 @@ static void fill_blocked(sigset_t *set) {
 _Noreturn static void *take_signals(void *unused) {
     (void)unused;
     prctl(PR_SET_NAME, "lockstep-signal", 0, 0, 0);
+    takes_signals = true;
     pthread_mutex_lock(&mutex);
     for (;;) {
         pthread_sigmask(SIG_SETMASK, &signal_thread_mask, NULL);
@@ -179,6 +181,8 @@ int lockstep_thread_blocks(int signal_number) {
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
     return sigismember(&mask, signal_number) == 1;
 }
+
+int lockstep_thread_takes_signals(void) { return takes_signals; }
 
 // MARK: The process
 

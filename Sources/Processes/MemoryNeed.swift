@@ -26,7 +26,8 @@ package struct MemoryNeed: Equatable, Sendable {
     /// nil where there is enough.
     package func excess(over facts: MemoryFacts) -> Excess? {
         let allowance = facts.allowance(workers: workers)
-        let copy = parameters * copyBytesPerParameter
+        // Nothing times more than a Double holds is nothing.
+        let copy = copyBytesPerParameter == 0 ? 0 : parameters * copyBytesPerParameter
         let model: Double
         switch allowance.source {
         // One of those that share it copies.
@@ -34,7 +35,7 @@ package struct MemoryNeed: Equatable, Sendable {
         case .addressSpace, .data: model = parameters * bytesPerParameter + copy
         }
         let left = Double(allowance.bytes) - model
-        if left < 0 { return .model(neededBytes: model, allowance) }
+        guard left >= 0 else { return .model(neededBytes: model, allowance) }
         return activationBytes > left ? .activations(neededBytes: activationBytes, leftBytes: left, allowance) : nil
     }
 }

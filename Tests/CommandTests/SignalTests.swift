@@ -15,7 +15,7 @@ import Testing
         let program = try built("Probe")
         let arguments = ["compute", kind, "\(steps)"]
         let undisturbed = try Started(program, arguments).ended()
-        let digest = try #require(undisturbed.output.split(separator: " ").last)
+        let digest = try #require(undisturbed.lines.last?.split(separator: " ").last)
         #expect(undisturbed.status == 0 && undisturbed.output.contains("handled 0 astray 0"))
 
         let run = try Started(program, arguments)
@@ -39,7 +39,7 @@ import Testing
     @Test func theRanksOfAJobToo() throws {
         let program = try built("Probe")
         let alone = try Started(program, ["compute", "gpt", "40"]).ended()
-        let digest = try #require(alone.output.split(separator: " ").last)
+        let digest = try #require(alone.lines.last?.split(separator: " ").last)
         let environments = try ByHandTests.environments(2, port: freePort())
         let runs = try environments.map { try Started(program, ["compute", "gpt", "40"], environment: $0) }
         try #require(wait { runs.allSatisfy { $0.output.contains("ready") } }, "\(runs.map(\.errors))")
@@ -64,9 +64,9 @@ import Testing
         let workers = run.children.filter { contents(of: "/proc/\($0)/comm") == "lockstep\n" }
         #expect(workers.count == 2)
         for worker in workers {
-            let threads = entries(below: "/proc/\(worker)/task").filter { !$0.contains("/") }
-            #expect(threads.count > 3)
-            let open = threads.filter { SignalTests.blocked(thread: $0, of: worker) & (1 << (SIGTERM - 1)) == 0 }
+            let all = threads(of: worker)
+            #expect(all.count > 3)
+            let open = all.filter { SignalTests.blocked(thread: $0, of: worker) & (1 << (SIGTERM - 1)) == 0 }
             #expect(open.map { contents(of: "/proc/\(worker)/task/\($0)/comm") } == ["lockstep-signal\n"])
         }
         kill(run.pid, SIGTERM)
@@ -125,6 +125,18 @@ import Testing
     }
 }
 
+/// The threads of a process, by their numbers.
+private func threads(of pid: Int32) -> [String] {
+    guard let directory = opendir("/proc/\(pid)/task") else { return [] }
+    defer { closedir(directory) }
+    var names: [String] = []
+    while let entry = readdir(directory) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        if !name.hasPrefix(".") { names.append(name) }
+    }
+    return names
+}
+
 private let canMakeNamespaces = geteuid() == 0 && access("/usr/bin/unshare", X_OK) == 0
 
 /// Process 1 of a container, for which the kernel drops signals without a handler.
@@ -155,7 +167,7 @@ private let canMakeNamespaces = geteuid() == 0 && access("/usr/bin/unshare", X_O
         let (eval, evalPid) = try ContainerTests.start(
             ["eval", "--checkpoint", directory("run"), "--data", directory("long"), "--micro-batch-size", "1"])
         // It has the thread that takes signals, and so is past the start.
-        try #require(wait { entries(below: "/proc/\(evalPid)/task").filter { !$0.contains("/") }.count > 1 })
+        try #require(wait { threads(of: evalPid).count > 1 })
         kill(evalPid, signal)
         #expect(try eval.end(within: .seconds(20)) == 128 + signal, "\(eval.errors)")
     }

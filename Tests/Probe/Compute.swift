@@ -37,11 +37,9 @@ struct Compute {
         let left: [Int32] = [SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGKILL, SIGSTOP, SIGPIPE, 32, 33]
         for number in 1..<Int32(65) where !left.contains(number) {
             var action = sigaction()
-            action.__sigaction_handler.sa_handler = { number in
+            action.__sigaction_handler.sa_handler = { _ in
                 Compute.handled.add(1, ordering: .relaxed)
-                // In a handler its own signal is blocked; of any other only threads that take none.
-                let isAstray = lockstep_thread_blocks(number == SIGWINCH ? SIGURG : SIGWINCH) != 0
-                if isAstray { Compute.astray.add(1, ordering: .relaxed) }
+                if lockstep_thread_takes_signals() == 0 { Compute.astray.add(1, ordering: .relaxed) }
             }
             action.sa_flags = SA_RESTART
             sigaction(number, &action, nil)

@@ -43,3 +43,6 @@ void *lockstep_allocate(size_t bytes, size_t alignment, const char *purpose);
 
 /// Whether the calling thread, now and by the kernel's own word, blocks the signal. For tests.
 int lockstep_thread_blocks(int signal_number);
+
+/// 1 on the thread that takes the process's signals for those that compute, 0 on all others.
+int lockstep_thread_takes_signals(void);
