@@ -85,7 +85,8 @@ import Testing
         let ended = try lockstep("run", "-n", "1", "--", "/bin/sh", "-c", script)
         #expect(ended.status == 0, "\(ended.errors)")
         let masks = ended.lines.compactMap { $0.split(separator: "\t").last }
-        #expect(masks.count == 2 && masks.allSatisfy { UInt64($0, radix: 16) == 0 }, "\(ended.output)")
+        // 32 and 33 are glibc's own.
+        #expect(masks.count == 2 && masks.allSatisfy { UInt64($0, radix: 16).map { $0 & ~(3 << 31) } == 0 }, "\(ended.output)")
     }
 
     /// Stopped again and again, at moments that nobody has chosen, a run ends with the digest of one that never was.
