@@ -158,7 +158,7 @@ struct SmallDisk {
 
     /// Takes up what is free, but for so many bytes, until that is given back.
     func fill(leaving bytes: Int = 0) throws {
-        let file = try #require(fopen(filler, "w"))
+        let file = try #require(fopen(filler, "a"))
         defer { fclose(file) }
         var status = statvfs()
         try #require(statvfs(path, &status) == 0)
