@@ -164,7 +164,12 @@ struct SmallMNIST {
         expectOneLine(try lockstep("train", "digits", "--hidden", "1048576,1048576"), ["1099591 million parameters"])
     }
 
-    @Test(arguments: [[], ["--help"], ["train", "--help"], ["help", "train", "text"], ["run", "--help"], ["--version"]])
+    @Test func aCommandIsNeeded() throws {
+        let ended = try startLockstep([]).ended()
+        #expect(ended.status == 2 && ended.output.isEmpty && ended.errors.contains("USAGE"), "\(ended)")
+    }
+
+    @Test(arguments: [["--help"], ["train", "--help"], ["help", "train", "text"], ["run", "--help"], ["--version"]])
     func helpIsNoError(arguments: [String]) throws {
         let ended = try startLockstep(arguments).ended()
         #expect(ended.status == 0 && ended.errors.isEmpty && !ended.output.isEmpty)
