@@ -40,6 +40,9 @@ struct Culprit {
     /// Whether somebody is to blame for more than having done as told.
     var isFound: Bool { suspect.map { $0.blame > .obeyed } ?? false }
 
+    /// Whether all that is known to have ended has done as told.
+    var isObedience: Bool { suspect?.blame == .obeyed }
+
     /// Whether that somebody cannot turn out to have been the victim of another.
     var isCertain: Bool { suspect.map { $0.blame > .consequence } ?? false }
 

@@ -39,9 +39,7 @@ extension Supervision {
         case .failed where hasRing && !worker.isMember && othersCanGoOn(without: rank):
             // A newcomer that fails takes nobody with it.
             died(ended, .failed, at: now, &actions)
-        case .consequence
-        where ending == .exited(status: WorkerStatus.peerLost) && policy.survivesDeaths && pressure.level < .terminate
-            && (hasRing || othersCanGoOn(without: rank)):
+        case .consequence where ending == .exited(status: WorkerStatus.peerLost) && mayBeAVictim(rank):
             workers[rank].sequel = .judgement(of: ended, at: now + policy.limits.judgement)
         case let blame:
             let wasLast = blame == .crashed && hasRing && policy.survivesDeaths
@@ -51,6 +49,12 @@ extension Supervision {
             }
             failed(ended, blame, wasLast: wasLast, at: now, &actions)
         }
+    }
+
+    /// Whether it is worth while to wait for the one whose end took this worker along.
+    private func mayBeAVictim(_ rank: Int) -> Bool {
+        guard pressure.level < .terminate else { return false }
+        return pressure.request != nil || policy.survivesDeaths && (hasRing || othersCanGoOn(without: rank))
     }
 
     private func verdict(on ended: EndedLife, at now: Duration) -> Culprit.Blame {
@@ -128,6 +132,9 @@ extension Supervision {
         for victim in victims {
             if othersCanGoOn(without: victim.rank) {
                 died(victim, .consequence, at: now, &actions)
+            } else if culprit.isObedience {
+                // The one whose end took it along had been told to end.
+                accuse(victim, .obeyed, at: now)
             } else {
                 failed(victim, .consequence, at: now, &actions)
             }

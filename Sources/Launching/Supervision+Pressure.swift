@@ -11,10 +11,11 @@ extension Supervision {
         for rank in workers.indices {
             // From here on the common deadlines hold for leftovers too, and nobody is started any more.
             if level >= .terminate { workers[rank].due = nil }
-            if let ended = workers[rank].toBeJudged {
+            if workers[rank].isToBeStarted { workers[rank].sequel = nil }
+            if level >= .terminate, let ended = workers[rank].toBeJudged {
                 culprit.died(Culprit.Suspect(ended: ended, blame: .consequence, seen: now))
+                workers[rank].sequel = nil
             }
-            workers[rank].sequel = nil
             press(rank, at: now, &actions)
         }
     }

@@ -61,7 +61,10 @@ package struct Supervision: ~Copyable {
     /// Whether an ending of the worker is what it was told to do, or a stop that all have agreed upon. To be asked before `exited`.
     package func isObedience(_ ending: ChildProcess.Ending, of rank: Int) -> Bool {
         guard !workers[rank].isFenced else { return false }
-        return ending == .exited(status: WorkerStatus.stopped) || pressure.isObedience(ending, toldUpTo: workers[rank].told.level)
+        let told = workers[rank].told.level
+        // Of workers that end at once, one may still see that it has lost another.
+        if ending == .exited(status: WorkerStatus.peerLost), pressure.request != nil, told >= .terminate { return true }
+        return ending == .exited(status: WorkerStatus.stopped) || pressure.isObedience(ending, toldUpTo: told)
     }
 
     /// Whether the run goes on if this worker cannot be started.
@@ -199,7 +202,11 @@ package struct Supervision: ~Copyable {
         // Where all have gone and none has done the work, something is wrong whoever is to blame.
         guard let suspect = culprit.suspect else { return hasAbandoned || !isClosing ? 1 : 0 }
         let ending = suspect.ended.ending
-        if ending == .exited(status: WorkerStatus.stopped), let request = pressure.request { return 128 + request.rawValue }
+        if let request = pressure.request, suspect.blame == .obeyed,
+            [WorkerStatus.stopped, WorkerStatus.peerLost].contains(where: { ending == .exited(status: $0) })
+        {
+            return 128 + request.rawValue
+        }
         return ending.status
     }
 }

@@ -60,6 +60,8 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
     signal(SIGTERM, SIG_IGN)
     signal(SIGINT, SIG_IGN)
     let verdict = Verdict(error)
+    // Who was asked to stop before there was a ring has nothing to stop: that others have gone is no news.
+    if ring == nil, verdict.isOthersDoing, let signal = StopRequest.signal { exit(128 + signal) }
     let isConsequence = verdict.isOthersDoing || verdict.culprit != nil && verdict.culprit != ring?.rank
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.

@@ -189,7 +189,9 @@ package struct Roster: ~Copyable {
         let member = join.member
         actions.append(
             .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: !isGathering)))
-        if isGathering { formIfComplete() } else { actions.append(.send(.prepare, to: connection)) }
+        guard isGathering else { return actions.append(.send(.prepare, to: connection)) }
+        formIfComplete()
+        if isGathering { giveUpIfSomebodyIsGone() }
     }
 
     /// A worker that is known stops its ring, or is ready.

@@ -85,6 +85,28 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     #expect(together.receive(.exited(rank: 1, lost), at: .seconds(1)) == [])
 }
 
+/// Of workers that are told to end, one may see that it has lost another before it ends of the signal.
+@Test(arguments: [false, true], [1, 2]) func whoIsTakenAlongByAStopObeysToo(victimFirst: Bool, interrupts: Int) {
+    let lost = ChildProcess.Ending.exited(status: WorkerStatus.peerLost)
+    let obeyed = ChildProcess.Ending.killed(by: interrupts == 1 ? .interrupt : .terminate)
+    var supervision = three()
+    for _ in 0..<interrupts { _ = supervision.receive(.interrupt, at: .seconds(1)) }
+    var actions = supervision.end(victimFirst ? 1 : 0, victimFirst ? lost : obeyed, at: .milliseconds(1010))
+    actions += supervision.end(victimFirst ? 0 : 1, victimFirst ? obeyed : lost, at: .milliseconds(1020))
+    actions += supervision.end(2, lost, at: .milliseconds(1030))
+    actions += supervision.receive(.tick, at: .milliseconds(1400))
+    #expect(actions == [.finish(status: interrupts == 1 ? 130 : victimFirst ? 130 : 143)])
+}
+
+@Test func whoLosesItsPeersWithoutAnyOfThemHavingObeyedIsNamed() {
+    let lost = ChildProcess.Ending.exited(status: WorkerStatus.peerLost)
+    var supervision = Supervision(workerCount: 1)
+    _ = supervision.receive(.started(rank: 0), at: .zero)
+    _ = supervision.receive(.interrupt, at: .seconds(1))
+    #expect(supervision.end(0, lost, at: .milliseconds(1010)) == [])
+    #expect(supervision.receive(.tick, at: .milliseconds(1260)).last == .finish(status: WorkerStatus.peerLost))
+}
+
 @Test func threeInterruptsPressHarderEachTime() {
     var supervision = three()
     func told(_ signal: Signal, _ reason: Supervision.Reason = .request) -> [Supervision.Action] {

@@ -141,6 +141,10 @@ extension [Roster.Action] {
             table.receive(.processEnded(rank: 1, willReturn: false)) == [
                 .send(.refuse(reason: "rank 1 of 2 ended before it joined"), to: 10), .close(10),
             ])
+        // Nor by one that comes later.
+        var later = Table(worldSize: 2)
+        _ = later.receive(.processEnded(rank: 1, willReturn: false))
+        #expect(later.join(0).refusals.map(\.connection) == [10])
         // It has joined before, and its end is heard of first from one, then from the other.
         for isToldFirst in [true, false] {
             var table = Table(worldSize: 3)
