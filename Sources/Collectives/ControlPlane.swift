@@ -1,5 +1,6 @@
 import EventLoop
 import Membership
+import Wire
 
 /// A worker's membership, on a thread of its own, so that the coordinator is heard, and in rank 0 speaks, whatever the compute thread
 /// and the ring are doing.
@@ -14,7 +15,12 @@ final class ControlPlane: @unchecked Sendable {
     private var member: Member?
     private var hostNames: [Int: String] = [:]
 
-    static func joinLimit(_ timeout: Duration) -> Duration { min(timeout, .seconds(120)) }
+    /// Tells that this worker looks for the coordinator on its own host, and has not found it.
+    private var lookingHere: Timer?
+    /// So long nobody is told.
+    private static let timeUntilHint = Duration.seconds(5)
+    /// The others may need so long to learn from a coordinator in this process that the job is over; mostly milliseconds.
+    private static let farewellTime = Duration.seconds(10)
 
     /// Starts looking for the coordinator; `RingShared.localHost` follows. Throws if the coordinator, where it is to be here, cannot have
     /// its address. `told` is called with what a coordinator here has to tell, on the control thread.
@@ -27,10 +33,17 @@ final class ControlPlane: @unchecked Sendable {
         do {
             if address.isOurs { coordinator = try ControlPlane.coordinator(loop, environment, address, told) }
             member = try Member(
-                loop: loop, rank: environment.rank, worldSize: environment.worldSize, coordinator: address,
-                timeLimit: ControlPlane.joinLimit(environment.timeout),
-                reached: { [shared] localHost in shared.notify(.computeThread) { $0.localHost = localHost } },
-                happened: { [weak self] event in self?.happened(event) })
+                loop: loop, environment: environment, coordinator: address,
+                reached: { [weak self] localHost in self?.reached(localHost) },
+                happened: { [weak self] event in self?.happened(event) },
+                succeed: { [weak self] port, inheritance in
+                    try self?.succeed(port, inheritance, environment, secret: address.secret, told)
+                })
+            if environment.isByHand, !address.isOurs, address.leadsHere {
+                let text = SocketAddress.text(host: address.host, port: address.port)
+                lookingHere = try Timer(loop: loop) { told(.nobodyHere(address: text)) }
+                lookingHere?.start(after: ControlPlane.timeUntilHint)
+            }
             try loop.startThread(name: "lockstep-control")
         } catch {
             loop.close()
@@ -40,10 +53,16 @@ final class ControlPlane: @unchecked Sendable {
 
     // MARK: From any thread
 
-    /// Asks for the next ring. The answer comes as `RingShared.answer`.
-    func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, port: UInt16, complaint: Recovery.Complaint?) {
+    /// Asks for the next ring, after saying what was wrong with the last. The answer comes as `RingShared.answer`.
+    func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, port: UInt16, reports: [RingShared.LinkReport]) {
         loop.enqueue { [self] in
-            if let complaint { member?.complain(rank: complaint.rank, cause: complaint.cause) }
+            for report in reports {
+                if report.isSilent {
+                    member?.complain(rank: report.rank, cause: report.cause)
+                } else {
+                    member?.linkEnded(rank: report.rank, cause: report.cause)
+                }
+            }
             member?.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port)
         }
     }
@@ -65,12 +84,28 @@ final class ControlPlane: @unchecked Sendable {
         loop.enqueue { [self] in member?.leave() }
     }
 
-    /// Ends the thread and closes everything. From the compute thread.
-    func stop() {
+    /// Says to the coordinator that this worker has done work with all others.
+    func begun() {
+        loop.enqueue { [self] in member?.begun() }
+    }
+
+    /// Says why this worker ends. A coordinator in this process tells the others, where the job has not begun.
+    func failing(_ reason: String) {
         loop.enqueue { [self] in
-            member?.close()
-            coordinator?.close()
+            if let coordinator { coordinator.giveUp(reason) } else { member?.failing(reason) }
         }
+    }
+
+    /// Ends the thread and closes everything. From the compute thread. Where the coordinator is in this process, it waits until the others
+    /// have what was said to them.
+    func stop() {
+        let isUnderWay = loop.enqueue { [self] in
+            member?.close()
+            lookingHere?.close()
+            let done = { [shared] in shared.notify(.computeThread) { $0.isControlDone = true } }
+            if let coordinator { coordinator.finish(done) } else { done() }
+        }
+        if isUnderWay { shared.wait(.computeThread, for: ControlPlane.farewellTime) { $0.isControlDone ? () : nil } }
         loop.stopAndJoin()
     }
 
@@ -80,17 +115,37 @@ final class ControlPlane: @unchecked Sendable {
         _ loop: Loop, _ environment: WorkerEnvironment, _ address: WorkerEnvironment.CoordinatorAddress,
         _ told: @escaping @Sendable (MembershipEvent) -> Void
     ) throws -> Coordinator {
-        var configuration = Coordinator.Configuration(worldSize: environment.worldSize)
-        configuration.joinTimeLimit = joinLimit(environment.timeout)
-        configuration.peerTimeout = environment.peerTimeout
-        configuration.timeout = environment.timeout
         do throws(LoopError) {
             return try Coordinator(
-                loop: loop, host: address.host, port: address.port, secret: address.secret, configuration: configuration,
-                happened: told)
+                loop: loop, host: address.host, port: address.port, secret: address.secret,
+                configuration: configuration(environment), happened: told)
         } catch {
             throw MembershipError.cannotCoordinate(cause: error.description)
         }
+    }
+
+    /// This process is the coordinator from now on, in the place of one that is lost.
+    private func succeed(
+        _ port: SuccessionPort, _ inheritance: MemberProtocol.Inheritance, _ environment: WorkerEnvironment, secret: Secret,
+        _ told: @escaping @Sendable (MembershipEvent) -> Void
+    ) throws {
+        coordinator = try Coordinator(
+            loop: loop, port: port, secret: secret, configuration: ControlPlane.configuration(environment), succeeding: inheritance,
+            happened: told)
+    }
+
+    private static func configuration(_ environment: WorkerEnvironment) -> Coordinator.Configuration {
+        var configuration = Coordinator.Configuration(worldSize: environment.worldSize)
+        configuration.joinTimeLimit = environment.joinTimeout
+        configuration.ownRank = UInt32(environment.rank)
+        configuration.peerTimeout = environment.peerTimeout
+        configuration.timeout = environment.timeout
+        return configuration
+    }
+
+    private func reached(_ localHost: String) {
+        lookingHere?.close()
+        shared.notify(.computeThread) { $0.localHost = localHost }
     }
 
     private func happened(_ event: Member.Event) {

@@ -16,6 +16,7 @@ final class DataPlane: @unchecked Sendable {
     private let shared: Monitor<RingShared>
     private let loop: Loop
     private let timeout: Duration
+    private let silenceLimit: Duration
     private var wake: Wake!
     private var formation: RingFormation!
     private var connections: RingConnections?
@@ -50,6 +51,7 @@ final class DataPlane: @unchecked Sendable {
         overlap = environment.overlap
         threadsPerWorker = environment.threads
         timeout = environment.timeout
+        silenceLimit = environment.peerTimeout * 2
         loop = try Loop()
         do {
             wake = try Wake(loop: loop) { [weak self] in self?.takeSubmissions() }
@@ -150,6 +152,9 @@ final class DataPlane: @unchecked Sendable {
         wake.close()
         loop.close()
     }
+
+    /// The members with whom there was no connection when `form` gave up.
+    var unreached: [Recovery.Complaint] { formation.unreached }
 
     // MARK: Driving
 
@@ -252,7 +257,7 @@ final class DataPlane: @unchecked Sendable {
             do {
                 connections = try RingConnections(
                     streams, rank: place, worldSize: members.count, generation: generation, packs: !isOneHost, timeout: timeout,
-                    neighbour: neighbour,
+                    silenceLimit: silenceLimit, neighbour: neighbour,
                     completedThrough: { [weak self] in self?.completed(through: $0) },
                     failed: { [weak self] in self?.connectionFailed($0) })
                 shared.notify(.computeThread) { $0.isFormed = true }
@@ -283,6 +288,10 @@ final class DataPlane: @unchecked Sendable {
     /// vain, the coordinator, who hears it of all, says whose fault it is; it is heard before a neighbour is blamed.
     private func connectionFailed(_ failure: CollectiveError) {
         let error = named(failure)
+        if let link = connections?.lostLink, members.indices.contains(link.place) {
+            let report = RingShared.LinkReport(rank: Int(members[link.place].rank), cause: link.cause, isSilent: link.isSilent)
+            shared.withLock { $0.lostLink = $0.lostLink ?? report }
+        }
         guard case .noProgress(_, let waitingFor, _, _, _, let limit) = error, !shared.withLock({ $0.isInSection }) else {
             return fail(error)
         }

@@ -17,7 +17,8 @@ protocol FrameReceiver: AnyObject {
     func wrote(_ connection: FrameConnection, token: Int) throws(CollectiveError)
     /// Bytes that no correct peer sends, or the connection's end: it is of no more use.
     func failed(_ connection: FrameConnection, _ error: CollectiveError)
-    func lost(_ connection: FrameConnection, cause: String)
+    /// - Parameter isSilent: nothing arrives at the peer's host, or comes from there, as far as this one's kernel can tell.
+    func lost(_ connection: FrameConnection, cause: String, isSilent: Bool)
 }
 
 /// Frames in and out over one socket: bytes in straight to where they belong, bytes out straight from where they are.
@@ -38,7 +39,11 @@ final class FrameConnection: DataSocketOwner {
     private var isPaused = false
     private var isClosed = false
     private var outbox: FrameOutbox
+    /// How often in a row the kernel has sent the same bytes again, and since when.
+    private var resends: (count: Int, since: ContinuousClock.Instant) = (0, .now)
 
+    /// Fewer may be a moment's loss.
+    private static let resendsThatProve = 3
     /// So many calls are made for one connection before others have their turn.
     private static let callsAtOnce = 16
 
@@ -70,6 +75,24 @@ final class FrameConnection: DataSocketOwner {
         socket.close()
     }
 
+    // MARK: Watching
+
+    /// Looks whether what was sent arrives; to be called every second or so. Reports the peer lost where nothing has been acknowledged for
+    /// `limit`, however often it was sent again.
+    func watch(limit: Duration) {
+        guard !isClosed else { return }
+        let now = ContinuousClock.now
+        let count = socket.retransmissions
+        // Fewer than before: something has been acknowledged in between.
+        if count == 0 || count < resends.count { resends.since = now }
+        resends.count = count
+        guard count >= FrameConnection.resendsThatProve, now - resends.since >= limit else { return }
+        receiver.lost(
+            self,
+            cause: "nothing that was sent to \(socket.peerAddress) has arrived for \((now - resends.since).secondsText): packets are dropped "
+                + "on the way, all or the large ones", isSilent: true)
+    }
+
     // MARK: Sending
 
     /// Sends a header and a body. Says true if both have left already; else they stay where they are until `wrote(token)`, which
@@ -87,7 +110,7 @@ final class FrameConnection: DataSocketOwner {
     func maySend(_ socket: DataSocket) {
         while !isClosed, !outbox.isEmpty {
             let (isAll, failure) = outbox.send(over: socket)
-            if let failure { return receiver.lost(self, cause: failure.description) }
+            if let failure { return receiver.lost(self, cause: failure.description, isSilent: failure.isSilence) }
             attempt { () throws(CollectiveError) in
                 while let token = outbox.takeSent() { try receiver.wrote(self, token: token) }
             }
@@ -126,10 +149,10 @@ final class FrameConnection: DataSocketOwner {
             case .notNow:
                 return isAny
             case .ended:
-                receiver.lost(self, cause: "its process ended or closed the connection")
+                receiver.lost(self, cause: "its process ended or closed the connection", isSilent: false)
                 return true
             case .failed(let code):
-                receiver.lost(self, cause: code.description)
+                receiver.lost(self, cause: code.description, isSilent: code.isSilence)
                 return true
             }
         }

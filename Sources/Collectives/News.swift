@@ -15,6 +15,8 @@ package struct News {
     /// The coordinator has sent this worker home.
     private var departure: RingDeparture?
     package private(set) var wishesReform = false
+    /// The coordinator is lost with the rank that it was in: why this worker stops, for people.
+    package private(set) var bereavement: String?
     package var claim: (section: UInt64, piece: Int?)?
 
     package init() {}
@@ -42,6 +44,10 @@ package struct News {
             goHome(.over)
         case .lost(let rank, let cause):
             fail(.peerLost(rank: rank, host: host(rank), operation: completed, bytesMoved: bytesMoved, cause: cause))
+        case .orphaned(let rank, let cause):
+            let text = "the coordinator went with rank \(rank): \(cause)"
+            bereavement = text
+            fail(.interrupted(cause: text))
         case .interrupted(let cause): fail(.interrupted(cause: cause))
         case .wishesReform: wishesReform = true
         case .claimed(_, let section, let piece): claim = (section, piece)

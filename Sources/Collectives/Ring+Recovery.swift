@@ -6,9 +6,7 @@ import Wire
 extension Ring {
     /// Members that have all joined a moment ago connect in milliseconds; one that cannot is complained about after twice the time that a
     /// sign of life may take.
-    private var formationLimit: Duration {
-        recovery.generation == 1 ? ControlPlane.joinLimit(environment.timeout) : min(environment.timeout, environment.peerTimeout * 2)
-    }
+    private var formationLimit: Duration { min(environment.timeout, environment.peerTimeout * 2) }
 
     /// Returns when the next ring is there and all its members are equal, or, in a job that is running, when this is a newcomer. Says
     /// whether this rank was behind, and so has had its section ended.
@@ -50,6 +48,7 @@ extension Ring {
     private func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, complaint: Recovery.Complaint?) -> Recovery.Event {
         guard let control, let address = environment.coordinator else { preconditionFailure("a ring without coordinator has joined") }
         stopData()
+        let reports = linkReports(complaint, isBoundary: isBoundary)
         hasAskedForClaim = false
         bytesSentBefore += shared.withLock { $0.bytesSent }
         let host: Result<String, any Error> = shared.wait(.computeThread) { shared in
@@ -64,13 +63,32 @@ extension Ring {
             data.stalled = { [weak control] in control?.stalled(waitingFor: $0, limit: $1) }
             let port = try data.listen(on: host)
             shared.withLock { $0.plane = data }
-            control.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port, complaint: complaint)
+            control.join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, port: port, reports: reports)
             data.waitForAnswer()
             let answer: Result<Recovery.Event, any Error> = shared.withLock { shared in
                 shared.news.answer.map { .success($0) } ?? .failure(shared.failure ?? CollectiveError.closed)
             }
             return try answer.get()
         }
+    }
+
+    /// What the coordinator is to know of the ring that was: whom this rank could not reach, or which connection has ended. At a boundary
+    /// all end theirs.
+    private func linkReports(_ complaint: Recovery.Complaint?, isBoundary: Bool) -> [RingShared.LinkReport] {
+        var reports: [RingShared.LinkReport] = []
+        func add(_ complaint: Recovery.Complaint) {
+            guard !reports.contains(where: { $0.rank == complaint.rank }) else { return }
+            reports.append(.init(rank: complaint.rank, cause: complaint.cause, isSilent: true))
+        }
+        if let complaint { add(complaint) }
+        unreached.forEach(add)
+        unreached = []
+        let lost = shared.withLock { shared in
+            defer { shared.lostLink = nil }
+            return shared.lostLink
+        }
+        if let lost, reports.isEmpty, !isBoundary { reports.append(lost) }
+        return reports
     }
 
     private func form(_ announcement: RingAnnouncement) -> Recovery.Event {
@@ -90,6 +108,7 @@ extension Ring {
                 try data!.form(
                     generation: announcement.generation, members: announcement.members, place: place, within: formationLimit)
             } catch CollectiveError.noRing(let rank, _, let cause) {
+                unreached = data?.unreached ?? []
                 return .notFormed(rank: rank, cause: cause)
             }
             return .formed

@@ -32,12 +32,14 @@ extension Ring {
     ///
     /// - Parameter isOpen: whether newcomers may be let in when the ring is formed again in this section: they come to the program's
     ///   place of `enter`.
+    /// - Parameter isPreparation: what is done is not yet the program's work, such as comparing flags. Where ranks were started by hand, the
+    ///   loss of one before the first section of work has ended ends the job.
     /// - Returns: the values that the body returned, at most a few thousand, which are kept until the next section has ended.
     /// - Throws: what the body throws, other than ring failures; `MembershipError` where the coordinator is lost or sends this worker
     ///   away; `RingDeparture` where it is to go. Operations that the body has left under way do not outlive it: the ring is then closed,
     ///   the caller's memory is its own again, and the others lose this worker.
     @discardableResult
-    public func section(isOpen: Bool = false, _ body: () throws -> [Double]) throws -> Outcome {
+    public func section(isOpen: Bool = false, isPreparation: Bool = false, _ body: () throws -> [Double]) throws -> Outcome {
         // A section in a section is a part of it.
         if isInSection { return Outcome(values: try body(), wasBehind: false) }
         isInSection = true
@@ -49,6 +51,7 @@ extension Ring {
                 keptValues = try body()
                 recovery.sectionEnded()
                 progress = recovery.progress
+                if !isPreparation { worked() }
                 return Outcome(values: keptValues, wasBehind: false)
             } catch let error as CollectiveError where error.isRingFailure && control != nil {
                 if try recover(isOpen: isOpen, isBoundary: false) { return Outcome(values: keptValues, wasBehind: true) }

@@ -43,6 +43,10 @@ public final class Ring {
     /// Whether this is the member at place 0: the one that prints, and writes metrics and checkpoints.
     public var isFirst: Bool { place == 0 }
 
+    /// Set where ranks were started by hand, and the coordinator is lost with the process that it was in: why, for people. Another member
+    /// coordinates then until all have done what `stopOrder` wants.
+    public var coordinatorLoss: String? { shared.withLock { $0.news.bereavement } }
+
     /// An operation under way, to be waited for in the generation that it was started in.
     public struct Ticket: Sendable {
         let sequence: UInt64
@@ -57,7 +61,11 @@ public final class Ring {
     var recovery = Recovery()
     var localClaims = (generation: 0, section: -1, next: 0)
     var hasAskedForClaim = false
+    /// Whether something has been done with all others.
+    private var hasBegun = false
     var stopText: String?
+    /// Whom this rank could not reach when the last ring was to be formed.
+    var unreached: [Recovery.Complaint] = []
     /// What a coordinator in this process has to tell people: where there is no launcher, nobody else does.
     let told: @Sendable (MembershipEvent) -> Void
 
@@ -82,10 +90,16 @@ public final class Ring {
     /// Throws `MembershipError` if the environment makes no sense, or the coordinator is not to be found or refuses; nothing is left open
     /// then.
     public convenience init(_ environment: WorkerEnvironment) throws {
-        try self.init(environment) { _ in }
+        try self.init(environment, told: { _ in })
     }
 
-    package init(_ environment: WorkerEnvironment, told: @escaping @Sendable (MembershipEvent) -> Void) throws {
+    /// - Parameters:
+    ///   - told: called, on the control thread, with what a coordinator in this process has to tell people.
+    ///   - failing: called with what is about to be thrown, before this process, if the coordinator is in it, waits for the others to
+    ///     learn that there will be no job.
+    package init(
+        _ environment: WorkerEnvironment, told: @escaping @Sendable (MembershipEvent) -> Void, failing: (any Error) -> Void = { _ in }
+    ) throws {
         lockstep_process_begin()
         try ComputeThread.enter()
         self.environment = environment
@@ -103,6 +117,7 @@ public final class Ring {
             control = try ControlPlane(environment: environment, address: address, shared: shared, told: told)
             _ = try recover(isOpen: false, isBoundary: false)
         } catch {
+            failing(error)
             stop()
             throw error
         }
@@ -212,6 +227,14 @@ public final class Ring {
         }
         guard let data else { return }
         try judged { try data.wait(for: ticket.sequence) }
+        if !isInSection { worked() }
+    }
+
+    /// Has done something with all others: where ranks were started by hand, the job goes on from now on without whom it loses.
+    func worked() {
+        guard !hasBegun else { return }
+        hasBegun = true
+        if environment.isByHand { control?.begun() }
     }
 
     /// Leaves the job properly: waits until every other rank has called it, so that nobody's going is taken for a loss. It is the last
@@ -230,6 +253,12 @@ public final class Ring {
                 // Whoever calls this has done its work; what fails now fails for those who have not, and they say so.
             }
         }
+        stop()
+    }
+
+    /// Ends this worker's part because of an error, of which the others learn where ranks were started by hand: nobody else tells them.
+    package func fail(_ reason: String) {
+        if environment.isByHand, !isClosed { control?.failing(reason) }
         stop()
     }
 
@@ -262,6 +291,7 @@ public final class Ring {
     private func run(_ operation: RingShared.Operation) throws {
         guard let data else { return try runAlone(operation) }
         try judged { try data.run(operation) }
+        if !isInSection { worked() }
     }
 
     /// In a world of one. A closed ring is none, and a newcomer is one only as far as it prepares itself, in sections.

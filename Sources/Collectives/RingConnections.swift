@@ -23,6 +23,9 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     private var watch: Timer?
     private let timeout: Duration
     private let lookInterval: Duration
+    private let silenceLimit: Duration
+    /// The connection that has ended, and whether by silence.
+    private(set) var lostLink: (place: Int, cause: String, isSilent: Bool)?
     private var lastSeen: (bytes: UInt64, at: SuspendingClock.Instant) = (0, .now)
     private var lastLook = SuspendingClock.now
 
@@ -30,14 +33,17 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     private static let ringInboxBytes = 1024 + FrameHeader.byteCount
     private static let partnerInboxBytes = 4096 + 2 * FrameHeader.byteCount
 
-    /// Takes the streams over. `neighbour` says who a rank is; `packs` as for `RingProtocol`.
+    /// Takes the streams over. `neighbour` says who a rank is; `packs` as for `RingProtocol`; what is sent and has not arrived anywhere near
+    /// the peer within `silenceLimit` never will.
     init(
         _ streams: RingFormation.Streams, rank: Int, worldSize: Int, generation: UInt32, packs: Bool, timeout: Duration,
+        silenceLimit: Duration,
         neighbour: (Int) -> Neighbour, completedThrough: @escaping (UInt64) -> Void, failed: @escaping (CollectiveError) -> Void
     ) throws(LoopError) {
         self.worldSize = worldSize
         self.timeout = timeout
         lookInterval = min(timeout / 8, .seconds(1))
+        self.silenceLimit = silenceLimit
         self.completedThrough = completedThrough
         self.failed = failed
         ring = RingProtocol(rank: rank, worldSize: worldSize, generation: generation, packs: packs, link: self)
@@ -151,7 +157,9 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
         fail(error)
     }
 
-    func lost(_ connection: FrameConnection, cause: String) {
+    func lost(_ connection: FrameConnection, cause: String, isSilent: Bool) {
+        guard !hasEnded else { return }
+        lostLink = (connection.peer.rank, cause, isSilent)
         fail(
             .peerLost(
                 rank: connection.peer.rank, host: connection.peer.host, operation: order.completed, bytesMoved: bytesMoved,
@@ -179,6 +187,8 @@ final class RingConnections: RingLink, ExchangeLink, FrameReceiver {
     }
 
     private func lookForProgress() {
+        for connection in all { connection.watch(limit: silenceLimit) }
+        guard !hasEnded else { return }
         let bytes = bytesMoved
         let now = SuspendingClock.now
         // While this process stood still it saw nothing of what may have come: that is no time in which a peer has been silent.

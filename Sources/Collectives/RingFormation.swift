@@ -43,12 +43,18 @@ final class RingFormation {
     private var timer: Timer?
     private var retry: Timer?
     private var toRetry: Set<Line> = []
+    /// Why lines that are called from here are not there yet.
+    private var causes: [Line: String] = [:]
     private var hasEnded = false
+    /// The members with whom there was no connection when the time was up, and why.
+    private(set) var unreached: [Recovery.Complaint] = []
 
     /// Connections that may wait for the ring to be announced: more than any member's partners, two for each round of an exchange.
     /// Members come within moments of the announcement, so what has waited longest is a stranger's, and makes room.
     private static let mostWaiting = 64
     private static let pauseBeforeRetry = Duration.milliseconds(20)
+    /// The part of the time that a call may take: who calls knows best what is wrong, and is to say so before who is called does.
+    private static let partForCalls = 0.9
 
     init(
         loop: Loop, secret: Secret, ended: @escaping (Result<Streams, CollectiveError>) -> Void
@@ -122,17 +128,35 @@ final class RingFormation {
         guard !hasEnded else { return }
         let member = member(of: line)
         do throws(LoopError) {
-            _ = try Connector(loop: loop, host: member.host, port: member.port, within: timeLimit) { [weak self] result in
+            var options = StreamOptions()
+            options.probe(after: timeLimit / 2)
+            let connector = try Connector(
+                loop: loop, host: member.host, port: member.port, within: timeLimit * RingFormation.partForCalls, options: options
+            ) { [weak self] result in
                 switch result {
-                case .failure(let error): self?.fail(line, error.description)
+                case .failure(let error): self?.notConnected(line, error)
                 case .success(let stream):
                     guard let self, !hasEnded else { return stream.close() }
                     connected(line, stream)
                 }
             }
+            withExtendedLifetime(connector) {}
         } catch {
             fail(line, error.description)
         }
+    }
+
+    /// The others are waited for: whoever is missing when the time is up is named with them.
+    private func notConnected(_ line: Line, _ error: LoopError) {
+        guard !hasEnded else { return }
+        let address = SocketAddress.text(host: member(of: line).host, port: member(of: line).port)
+        if case .connectDeadline(_, _, let time, nil) = error {
+            causes[line] = "port \(address) does not answer for \(time.secondsText)"
+        } else {
+            causes[line] = error.description
+        }
+        let isAnyUnderWay = lines.contains { isCalledByUs($0) && streams[$0] == nil && causes[$0] == nil }
+        if !isAnyUnderWay { timeIsUp() }
     }
 
     private func callAgain() {
@@ -150,7 +174,7 @@ final class RingFormation {
                 switch result {
                 case .success:
                     take(line, stream)
-                case .failure(.wire(let error)):
+                case .failure(.wire(let error, _)):
                     fail(line, error.description)
                 case .failure:
                     // It was crowded out, or the other's kernel dropped it: neither says that the other is not there.
@@ -213,8 +237,23 @@ final class RingFormation {
     }
 
     private func timeIsUp() {
-        guard let missing = lines.first(where: { streams[$0] == nil }) else { return }
-        fail(missing, "not there within \(timeLimit.secondsText)")
+        guard !hasEnded else { return }
+        let missing = lines.filter { streams[$0] == nil }
+        // Those of our own calls first. Of who should have called nothing is known before the whole time has passed.
+        let called = missing.filter { causes[$0] != nil }
+        guard let first = called.first ?? missing.first else { return }
+        for line in called.isEmpty ? missing : called {
+            let rank = Int(member(of: line).rank)
+            if !unreached.contains(where: { $0.rank == rank }) { unreached.append(.init(rank: rank, cause: cause(of: line))) }
+        }
+        fail(first, cause(of: first))
+    }
+
+    private func cause(of line: Line) -> String {
+        if let cause = causes[line] { return cause }
+        let own = SocketAddress.text(host: members[place].host, port: members[place].port)
+        return isCalledByUs(line)
+            ? "connected, but without a word for \(timeLimit.secondsText)" : "it has not come to port \(own) within \(timeLimit.secondsText)"
     }
 
     private func fail(_ line: Line, _ cause: String) {

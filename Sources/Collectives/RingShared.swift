@@ -33,10 +33,23 @@ struct RingShared {
     /// The operations that were submitted and not taken: a circle with room for all that may be under way.
     private var queue = [Operation?](repeating: nil, count: CollectiveOperation.mostUnderWay)
 
+    /// A connection with a rank that has ended, and whether because nothing arrives.
+    struct LinkReport {
+        var rank: Int
+        var cause: String
+        var isSilent: Bool
+    }
+
+    /// What this rank has seen first of the end of the ring at hand.
+    var lostLink: LinkReport?
+
     // MARK: Membership
 
     /// The compute thread is in a section: what fails is mended.
     var isInSection = false
+
+    /// A coordinator in this process has told everybody what there was to tell.
+    var isControlDone = false
 
     /// This host's address on the way to the coordinator, once that is reached.
     var localHost: String?

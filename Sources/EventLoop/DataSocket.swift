@@ -57,6 +57,10 @@ package final class DataSocket: Handle {
         stream.close()
     }
 
+    /// How often in a row the kernel has sent again what the peer's kernel has not acknowledged (TCP_INFO). A process that does not read
+    /// has a kernel that does acknowledge: where this grows, packets are lost on the way.
+    package var retransmissions: Int { Int(lockstep_retransmissions(descriptor)) }
+
     // MARK: When to try again
 
     /// Whether the owner is to be told when bytes can be received.

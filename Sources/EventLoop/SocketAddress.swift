@@ -55,6 +55,20 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// The addresses of this host's interfaces, without ports (`uv_interface_addresses`); none where the system does not say.
+    package static func ofThisHost() -> [SocketAddress] {
+        var list: UnsafeMutablePointer<uv_interface_address_t>?
+        var count: Int32 = 0
+        guard uv_interface_addresses(&list, &count) == 0, let list else { return [] }
+        defer { uv_free_interface_addresses(list, count) }
+        return (0..<Int(count)).compactMap { index in
+            withUnsafePointer(to: &list[index].address) { address in
+                // SAFETY: the union of both kinds of address begins with the family, as every sockaddr does.
+                address.withMemoryRebound(to: sockaddr.self, capacity: 1) { SocketAddress($0) }
+            }
+        }
+    }
+
     /// Whether it leads to this host itself, whichever that is: 127.0.0.0/8 and ::1.
     package var isLoopback: Bool { ipv4.map { $0.0 == 127 } ?? (ipv6.dropLast().allSatisfy { $0 == 0 } && ipv6.last == 1) }
 

@@ -28,6 +28,11 @@ package struct SystemCode: Equatable, Hashable, Sendable, CustomStringConvertibl
     package static let permissionDenied = SystemCode(UV_EACCES.rawValue)
     package static let timedOut = SystemCode(UV_ETIMEDOUT.rawValue)
 
+    /// Whether it says that packets do not arrive, and not that somebody has ended something.
+    package var isSilence: Bool {
+        [UV_ETIMEDOUT, UV_EHOSTUNREACH, UV_ENETUNREACH, UV_EHOSTDOWN].contains { rawValue == $0.rawValue }
+    }
+
     /// Not an error: the peer has sent all it had.
     var isEndOfFile: Bool { rawValue == UV_EOF.rawValue }
 

@@ -21,8 +21,11 @@ package final class TCPStream: Handle {
     /// This end's and the other end's address; `?` when the connection was already gone when they were asked for.
     package private(set) var localAddress = "?"
     package private(set) var peerAddress = "?"
-    /// This end's address without the port: where this host can be reached from the peer's network.
+    /// The same without the ports: where this host can be reached from the peer's network, and the peer from this one.
     package private(set) var localHost = "?"
+    package private(set) var peerHost = "?"
+    /// Whether the peer is on another host: it has another address than this end, and not one that leads to this host.
+    package private(set) var isFromElsewhere = false
 
     /// True between `startReading` and `stopReading`, an end or an error.
     package private(set) var isReading = false
@@ -73,12 +76,22 @@ package final class TCPStream: Handle {
         // A peer that is already gone makes these fail; the first read then says so, better than an error here could.
         if options.noDelay { uv_tcp_nodelay(tcp, 1) }
         if let seconds = options.keepAliveSeconds { uv_tcp_keepalive(tcp, 1, seconds) }
+        var descriptor: uv_os_fd_t = -1
+        if uv_fileno(raw, &descriptor) == 0 {
+            if let probes = options.keepAliveProbes { lockstep_keepalive_probes(descriptor, Int32(clamping: probes)) }
+            if let limit = options.unacknowledgedLimit {
+                lockstep_unacknowledged_limit(descriptor, UInt32(clamping: limit.millisecondsRoundedUp))
+            }
+        }
         if var bytes = options.sendBufferBytes { uv_send_buffer_size(raw, &bytes) }
         if var bytes = options.receiveBufferBytes { uv_recv_buffer_size(raw, &bytes) }
         let local = SocketAddress { uv_tcp_getsockname(tcp, $0, $1) }
         localAddress = local?.description ?? "?"
         localHost = local?.host ?? "?"
-        peerAddress = SocketAddress { uv_tcp_getpeername(tcp, $0, $1) }?.description ?? "?"
+        let peer = SocketAddress { uv_tcp_getpeername(tcp, $0, $1) }
+        peerAddress = peer?.description ?? "?"
+        peerHost = peer?.host ?? "?"
+        isFromElsewhere = peer.map { !$0.isLoopback && $0.host != localHost } ?? false
     }
 
     // MARK: Reading

@@ -64,6 +64,12 @@ extension HostRun {
             scale(to: workers)
         case .refusedStranger(let address, let cause):
             say("refused a connection from \(address): \(cause)")
+        case .linkBroken(let rank, let other, let cause):
+            say("rank \(rank) has no connection with rank \(other): \(cause)")
+        case .gaveUp(let reason):
+            say("\(reason); where workers take longer to come, --join-timeout or LOCKSTEP_JOIN_TIMEOUT says so")
+            handle(.gaveUp)
+        case .nobodyHere: break
         }
     }
 

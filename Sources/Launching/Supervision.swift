@@ -24,6 +24,8 @@ package struct Supervision: ~Copyable {
     var isClosing = false
     var hasFailedToStart = false
     var hasAbandoned = false
+    /// Whether the workers have not all come in time, which is nobody's fault in particular.
+    var hasGivenUp = false
     var isFinished = false
 
     /// `workerCount` workers, ranks 0 ..< workerCount on this host, none started yet.
@@ -98,6 +100,9 @@ package struct Supervision: ~Copyable {
             left(rank)
         case .scale(let count):
             scale(to: count, at: now)
+        case .gaveUp:
+            hasGivenUp = true
+            raise(to: .terminate, .failure, at: now, &actions)
         case .interrupt:
             raise(to: pressure.interrupted(), .request, at: now, &actions)
         case .terminate(let signal):
@@ -198,7 +203,7 @@ package struct Supervision: ~Copyable {
     }
 
     private var status: Int32 {
-        if hasFailedToStart { return 1 }
+        if hasFailedToStart || hasGivenUp { return 1 }
         // Where all have gone and none has done the work, something is wrong whoever is to blame.
         guard let suspect = culprit.suspect else { return hasAbandoned || !isClosing ? 1 : 0 }
         let ending = suspect.ended.ending

@@ -21,6 +21,8 @@ extension Supervision {
         case left(rank: Int)
         /// So many workers are wanted, ranks 0 ..< workers. Those above are told to go by the coordinator.
         case scale(workers: Int)
+        /// The first ring does not come about: not all workers came in time.
+        case gaveUp
         /// SIGINT came.
         case interrupt
         /// SIGTERM, SIGHUP or SIGUSR1 came: workers get this signal, once.

@@ -30,6 +30,7 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
     var name = ""
     // Outlives the body: the message must be out before the connections close, for then others end, and a launcher ends them all.
     var ring: Ring?
+    var hasTold = false
     do {
         try Kernels.check()
         var environment = try WorkerEnvironment.current()
@@ -39,23 +40,34 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         // Before there are threads for products, which are to take no signals either.
         try ComputeThread.enter()
         try setThreadsPerWorker(threadsPerWorker)
-        let joined = try Ring(environment, told: MembershipReport().tell)
+        let joined = try Ring(environment, told: MembershipReport().tell) { error in
+            say("\(name)\(error)")
+            hasTold = true
+        }
         ring = joined
         try body(joined)
         joined.close()
-    } catch is RunStopped {
+    } catch let stopped as RunStopped {
         // All ranks have stopped at the same step.
         ring?.close()
-        exit(WorkerStatus.stopped)
+        guard let loss = ring?.coordinatorLoss else { exit(WorkerStatus.stopped) }
+        say("\(name)\(loss); stopped after step \(stopped.step)")
+        exit(WorkerStatus.peerLost)
     } catch is RingDeparture {
         // Sent home, with everything in order.
     } catch {
-        fail(error, name, ring)
+        fail(error, name, ring, hasTold: hasTold)
     }
     exit(0)
 }
 
-private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
+/// One line on standard error.
+private func say(_ text: String) {
+    let line = RawText.bytes("lockstep: \(text)\n")
+    _ = write(STDERR_FILENO, line, line.count)
+}
+
+private func fail(_ error: any Error, _ name: String, _ ring: Ring?, hasTold: Bool) -> Never {
     // This worker ends anyhow, and with its own status: others that end first must not have it killed for company.
     signal(SIGTERM, SIG_IGN)
     signal(SIGINT, SIG_IGN)
@@ -65,12 +77,10 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?) -> Never {
     let isConsequence = verdict.isOthersDoing || verdict.culprit != nil && verdict.culprit != ring?.rank
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.
-    if !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) {
-        let line = RawText.bytes("lockstep: \(name)\(error)\n")
-        _ = write(STDERR_FILENO, line, line.count)
-    }
+    if !hasTold, !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) { say("\(name)\(error)") }
     // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.
     if verdict.isKnownToAll { try? ring?.barrier() }
+    if !verdict.isKnownToAll, !isConsequence { ring?.fail("\(error)") }
     // Without a farewell, which would have this rank taken for one that is done.
     withExtendedLifetime(ring) { exit(isConsequence ? WorkerStatus.peerLost : 1) }
 }
@@ -98,7 +108,10 @@ private struct Verdict {
         case CollectiveError.interrupted:
             isOthersDoing = true
             isKnownToAll = false
-        case MembershipError.refused, MembershipError.coordinatorLost, MembershipError.noCoordinator:
+        case MembershipError.coordinatorLost:
+            isOthersDoing = true
+            isKnownToAll = false
+        case MembershipError.refused, MembershipError.noCoordinator:
             // Under a launcher, which is the coordinator and lives: another life of this worker may do better.
             isOthersDoing = getenv("LOCKSTEP_COORDINATOR") != nil
             isKnownToAll = false
@@ -120,15 +133,14 @@ private final class MembershipReport: Sendable {
                 defer { causes = [] }
                 return causes
             }
-            print((causes + ["\(ranks.count) worker\(ranks.count == 1 ? " goes" : "s go") on"]).joined(separator: "; "))
+            say((causes + ["\(ranks.count) worker\(ranks.count == 1 ? " goes" : "s go") on"]).joined(separator: "; "))
+        case .linkBroken(let rank, let other, let cause):
+            lost.withLock { $0.append("rank \(rank) has no connection with rank \(other): \(cause)") }
         case .refusedStranger(let address, let cause):
-            print("refused a connection from \(address): \(cause)")
-        case .formed, .joined, .fenced, .left, .silence, .waitingForWorkers, .scale: break
+            say("refused a connection from \(address): \(cause)")
+        case .nobodyHere(let address):
+            say("nobody takes connections at \(address) yet; \(MembershipError.thisHostHint)")
+        case .formed, .joined, .fenced, .left, .silence, .waitingForWorkers, .scale, .gaveUp: break
         }
-    }
-
-    private func print(_ text: String) {
-        let line = Array("lockstep: \(text)\n".utf8)
-        _ = write(STDERR_FILENO, line, line.count)
     }
 }

@@ -19,7 +19,13 @@ struct FaultOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: "A worker that gives no sign of life for so many seconds while others do is frozen, and is shut out.")
     var peerTimeout = 5.0
 
+    @Option(parsing: .unconditional, help: "All workers must have come within so many seconds; 120 unless given.")
+    var joinTimeout: Double?
+
     func validate() throws {
+        if let joinTimeout, !(1...86_400).contains(joinTimeout) {
+            throw ValidationError("--join-timeout is \(joinTimeout.brief), which must be from 1 to 86400 seconds.")
+        }
         if let maxRestarts, maxRestarts < 0 { throw ValidationError("--max-restarts is \(maxRestarts), which must be at least 0.") }
         if minWorkers < 1 { throw ValidationError("--min-workers is \(minWorkers), which must be at least 1.") }
         if !(0...86_400).contains(rejoinTimeout) {
@@ -29,6 +35,9 @@ struct FaultOptions: ParsableArguments {
             throw ValidationError("--peer-timeout is \(peerTimeout.brief), which must be from 0.5 to 86400 seconds.")
         }
     }
+
+    /// What workers find in LOCKSTEP_JOIN_TIMEOUT, if the flag is given.
+    var joinTimeoutVariable: String? { joinTimeout.map { "\(Int($0.rounded(.up)))" } }
 
     /// Checks what depends on the number of workers.
     func validate(workers: Int) throws {

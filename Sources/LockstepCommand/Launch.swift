@@ -29,12 +29,13 @@ struct Launch {
         configuration.overwritesLogs = overwritesLogs
         configuration.jobDirectory = jobDirectory
         configuration.marksOutput = marksOutput
-        configuration.coordination = coordination
+        configuration.coordination = try coordination()
         configuration.policy.survivesDeaths = faults != nil
         configuration.policy.maxRestarts = faults.map { $0.maxRestarts ?? usualRestarts } ?? 0
         // The coordinator is this process; rank 0 must not open a second one.
         configuration.environment["LOCKSTEP_COORDINATOR"] = "launcher"
         if let faults { configuration.environment["LOCKSTEP_PEER_TIMEOUT"] = "\(Int(faults.peerTimeout.rounded(.up)))" }
+        if let seconds = faults?.joinTimeoutVariable { configuration.environment["LOCKSTEP_JOIN_TIMEOUT"] = seconds }
         do {
             let outcome = try Launcher(configuration).run()
             if outcome.status == 0, !outcome.hasMetWorkers {
@@ -49,9 +50,13 @@ struct Launch {
         }
     }
 
-    private var coordination: Coordinator.Configuration {
+    private func coordination() throws -> Coordinator.Configuration {
         var coordination = Coordinator.Configuration(worldSize: workers)
         coordination.isElastic = faults != nil
+        let variable = "LOCKSTEP_JOIN_TIMEOUT"
+        coordination.joinTimeLimit = try WorkerEnvironment { name in
+            name == variable ? faults?.joinTimeoutVariable ?? getenv(name).map { String(cString: $0) } : nil
+        }.joinTimeout
         guard let faults else { return coordination }
         coordination.minWorkers = faults.minWorkers
         coordination.peerTimeout = .milliseconds(Int64(faults.peerTimeout * 1000))

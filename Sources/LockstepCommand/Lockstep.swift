@@ -2,6 +2,7 @@ import ArgumentParser
 import CProcess
 import Glibc
 import Lockstep
+import Membership
 import Processes
 import RawText
 
@@ -50,16 +51,24 @@ struct LockstepCommand: ParsableCommand {
     private static func report(_ error: any Error) -> Never {
         let status = exitCode(for: error)
         if status.isSuccess { exit(withError: error) }
-        if status == .validationFailure {
-            printError(line(for: error))
-        } else {
-            printError("\(error)")
-        }
+        let text = status == .validationFailure ? line(for: error) : "\(error)"
+        printError(text)
+        tellTheJob(text)
         Glibc.exit(status == .validationFailure ? 2 : 1)
     }
 }
 
 extension LockstepCommand {
+    /// Commands that have no workers, or start them themselves: a rank's environment is none of their concern.
+    private static let jobless = ["run", "generate", "eval", "export", "inspect", "scale", "status", "help"]
+
+    /// Where this process was started by hand as one of several ranks, the others wait for it.
+    private static func tellTheJob(_ text: String) {
+        if let command = CommandLine.arguments.dropFirst().first, jobless.contains(command) { return }
+        guard let environment = try? WorkerEnvironment.current() else { return }
+        Abandonment.tell(environment, reason: text)
+    }
+
     /// What is wrong with the flags, what the flag is for, and where there is more: all that the parser has to say, on one line.
     private static func line(for error: any Error) -> String {
         var text = message(for: error).split(separator: "\n").joined(separator: " ")

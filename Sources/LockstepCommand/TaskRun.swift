@@ -100,7 +100,7 @@ struct TaskRun<Data: Dataset, Validation: Dataset> {
     /// Says that the run has been stopped, and what is left of it.
     private func stop(_ directory: CheckpointDirectory?) -> RunStopped {
         if isFirst {
-            if let order = ring.stopOrder { printError(order) }
+            if let order = ring.stopOrder, ring.coordinatorLoss == nil { printError(order) }
             printOutput(
                 "stopped after step \(trainer.committedSteps)"
                     + (directory == nil ? "; without --out nothing is kept" : "; --resume goes on from there"))

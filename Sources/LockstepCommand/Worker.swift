@@ -24,5 +24,6 @@ func asTrainer(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws
     }
     // A launcher's request is kept in mind from here on, and honoured at the end of the first step.
     if !environment.isAlone, getenv("LOCKSTEP_COORDINATOR") != nil { StopRequest.listen() }
+    if let seconds = options.faults.joinTimeoutVariable { setenv("LOCKSTEP_JOIN_TIMEOUT", seconds, 1) }
     runWorker(threadsPerWorker: options.threadsPerWorker, body)
 }

@@ -13,7 +13,15 @@ package final class ControlChannel: StreamReceiver {
     private var unsent: [UInt64: UnsafeMutableRawBufferPointer] = [:]
     private var nextToken: UInt64 = 0
     private var hasEnded = false
-    private var closesWhenSent = false
+    /// Why nothing more can be sent; what the peer has said may still be there to be read.
+    private var sendFault: String?
+    /// Set by `close`: everything sent is to arrive first.
+    private var isClosing = false
+    private var farewell: Timer?
+    private var closed: () -> Void = {}
+
+    /// A peer that has been told to go closes its end; so long it may take.
+    private static let farewellTime = Duration.seconds(2)
 
     /// `received` runs for each message; `ended` once, when the connection ends by the peer's doing or by a fault, with the cause.
     package init(
@@ -33,7 +41,7 @@ package final class ControlChannel: StreamReceiver {
     }
 
     package func send(_ message: ControlMessage) {
-        guard !hasEnded, !closesWhenSent else { return }
+        guard !hasEnded, !isClosing, sendFault == nil else { return }
         let bytes = message.encoded
         // SAFETY: freed on `done`, in `wrote`, or in deinit, which the stream's reference to its receiver keeps off until it is closed.
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
@@ -45,18 +53,25 @@ package final class ControlChannel: StreamReceiver {
         }
     }
 
-    /// Ends the connection once everything sent has left; `ended` will not be called.
-    package func close() {
-        guard !hasEnded, !closesWhenSent else { return }
-        closesWhenSent = true
-        if unsent.isEmpty { endNow() }
+    /// Ends the connection once everything sent has arrived, as far as that can be known: this end says that it is through, and waits a
+    /// little for the peer to close, reading what still comes. Were it closed with bytes unread, the kernel would send a reset, and the
+    /// peer might never see the last message. `ended` will not be called; `closed` is, when the connection is gone.
+    package func close(_ closed: @escaping () -> Void = {}) {
+        guard !hasEnded, !isClosing else { return closed() }
+        isClosing = true
+        self.closed = closed
+        guard let timer = try? Timer(loop: stream.loop, fired: { [weak self] in self?.endNow() }), sendFault == nil else { return endNow() }
+        farewell = timer
+        timer.start(after: ControlChannel.farewellTime)
+        stream.shutdown()
     }
 
     package func nextBuffer(_ stream: TCPStream) -> UnsafeMutableRawBufferPointer { buffer }
 
     package func received(_ stream: TCPStream, count: Int) {
+        guard !isClosing else { return }
         pending.append(contentsOf: buffer.prefix(count))
-        while !hasEnded, pending.count >= 4 {
+        while !hasEnded, !isClosing, pending.count >= 4 {
             let length = Int(pending[0]) | Int(pending[1]) << 8 | Int(pending[2]) << 16 | Int(pending[3]) << 24
             guard length <= ControlMessage.longestBody else {
                 return fail(WireError.frameTooLong(bytes: length, limit: ControlMessage.longestBody).description)
@@ -73,24 +88,30 @@ package final class ControlChannel: StreamReceiver {
     }
 
     package func ended(_ stream: TCPStream, error: LoopError?) {
-        fail(error?.description ?? "its process ended or closed the connection")
+        fail(sendFault ?? error?.description ?? "its process ended or closed the connection")
     }
 
+    /// A peer that is gone may have said why before: that is read first, and then the end, which is sure to come.
     package func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
         unsent.removeValue(forKey: token)?.deallocate()
-        if let error { return fail(error.description) }
-        if closesWhenSent, unsent.isEmpty { endNow() }
+        guard let error, !hasEnded else { return }
+        sendFault = sendFault ?? error.description
+        if !stream.isReading { fail(error.description) }
     }
 
     private func fail(_ cause: String) {
         guard !hasEnded else { return }
-        let tell = !closesWhenSent
+        let tell = !isClosing
         endNow()
         if tell { ended(self, cause) }
     }
 
     private func endNow() {
+        guard !hasEnded else { return }
         hasEnded = true
+        farewell?.close()
         stream.close()
+        closed()
+        closed = {}
     }
 }

@@ -21,6 +21,8 @@ package final class Coordinator {
         package var rejoinTimeout = Duration.seconds(60)
         /// Whether the others go on when a worker is lost, and workers may come while the job runs.
         package var isElastic = true
+        /// The rank in whose process the coordinator is, where workers were started by hand: nobody starts one again. nil under a launcher.
+        package var ownRank: UInt32?
 
         package init(worldSize: Int) {
             self.worldSize = worldSize
@@ -36,41 +38,77 @@ package final class Coordinator {
     private var nextConnection = 0
     /// The newest connection when a rank's process ended: what comes from there, or from older ones, was said by the dead.
     private var lastOfTheDead: [UInt32: Roster.Connection] = [:]
-    private var listener: TCPListener?
+    /// Connections whose last words are on their way.
+    private var closing = 0
+    private var listeners: [TCPListener] = []
     private let timer: Timer
     private let start = SuspendingClock.now
     private var told: Set<String> = []
     private let happened: (Event) -> Void
     private var isClosed = false
+    /// Called when everybody knows all that is to be known; set by `finish`.
+    private var finished: (() -> Void)?
 
     /// Strangers told of; a port scan must not fill memory or the log.
     private static let strangersTold = 16
+    /// More of this host's addresses are not listened on for those who are led astray.
+    private static let mostScouts = 16
 
     /// Listens at once; throws when the address cannot be had.
-    package init(
+    package convenience init(
         loop: Loop, host: String, port: UInt16, secret: Secret, configuration: Configuration,
         happened: @escaping (Event) -> Void
     ) throws(LoopError) {
-        self.secret = secret
-        self.happened = happened
-        roster = Roster(configuration)
         weak var coordinator: Coordinator?
-        let listener = try TCPListener(loop: loop, host: host, port: port) { result in
-            if case .success(let stream) = result {
-                guard let coordinator else { return stream.close() }
-                coordinator.greet(stream)
-            }
+        func accepted(_ result: Result<TCPStream, LoopError>) {
+            guard case .success(let stream) = result else { return }
+            guard let coordinator else { return stream.close() }
+            coordinator.greet(stream)
         }
-        self.listener = listener
-        address = listener.address
+        let options = StreamOptions.conversation(patience: configuration.peerTimeout)
+        let listener = try TCPListener(loop: loop, host: host, port: port, options: options, accepted: accepted)
         do throws(LoopError) {
-            timer = try Timer(loop: loop) { coordinator?.receive(.tick) }
+            try self.init(
+                loop: loop, address: listener.address, secret: secret, roster: Roster(configuration), happened: happened)
         } catch {
             listener.close()
             throw error
         }
+        listeners = [listener]
         coordinator = self
-        timer.start(after: roster.nextDeadline)
+        guard configuration.ownRank != nil, listener.address.isLoopback else { return }
+        // Only this host's workers can come here. Whoever tries to come from another one is to hear of it, and so are all.
+        for other in SocketAddress.ofThisHost().prefix(Coordinator.mostScouts) where !other.isLoopback {
+            let scout = try? TCPListener(loop: loop, host: other.host, port: address.port, options: options, accepted: accepted)
+            if let scout { listeners.append(scout) }
+        }
+    }
+
+    /// Takes the place of a coordinator that is lost, at a port that its members know.
+    package convenience init(
+        loop: Loop, port: SuccessionPort, secret: Secret, configuration: Configuration,
+        succeeding inheritance: MemberProtocol.Inheritance, happened: @escaping (Event) -> Void
+    ) throws(LoopError) {
+        try self.init(
+            loop: loop, address: port.address, secret: secret, roster: Roster(configuration, succeeding: inheritance),
+            happened: happened)
+        port.open { [weak self] stream in
+            guard let self, !isClosed else { return stream.close() }
+            greet(stream)
+        }
+    }
+
+    private init(
+        loop: Loop, address: SocketAddress, secret: Secret, roster: consuming Roster, happened: @escaping (Event) -> Void
+    ) throws(LoopError) {
+        self.secret = secret
+        self.happened = happened
+        self.address = address
+        self.roster = roster
+        weak var coordinator: Coordinator?
+        timer = try Timer(loop: loop) { coordinator?.receive(.tick) }
+        coordinator = self
+        timer.start(after: self.roster.nextDeadline)
     }
 
     /// As the other initializer does, for a job with the usual limits.
@@ -98,13 +136,48 @@ package final class Coordinator {
         return nil
     }
 
+    /// The job cannot be, for this reason: the process that the coordinator is in ends.
+    package func giveUp(_ reason: String) {
+        receive(.giveUp(reason: reason))
+    }
+
     /// Stops accepting and closes every connection, after what was sent has left.
     package func close() {
+        guard !isClosed else { return }
         isClosed = true
-        listener?.close()
+        for listener in listeners { listener.close() }
         timer.close()
         for channel in channels.values { channel.close() }
         channels = [:]
+    }
+
+    /// As `close`, but `finished` is called when what was sent has arrived, and, where the job was over before it began, all ranks have
+    /// come and been told so. That may never be: it is for the caller to wait no longer than it is worth.
+    package func finish(_ finished: @escaping () -> Void) {
+        self.finished = finished
+        if roster.uninformed.isEmpty { closeGently() }
+        finishIfDone()
+    }
+
+    private func closeGently() {
+        for connection in channels.keys.sorted() { close(connection) }
+    }
+
+    private func close(_ connection: Roster.Connection) {
+        guard let channel = channels.removeValue(forKey: connection) else { return }
+        closing += 1
+        channel.close { [weak self] in
+            guard let self else { return }
+            closing -= 1
+            finishIfDone()
+        }
+    }
+
+    private func finishIfDone() {
+        guard let finished, roster.uninformed.isEmpty, closing == 0 else { return }
+        self.finished = nil
+        close()
+        finished()
     }
 
     private func greet(_ stream: TCPStream) {
@@ -117,7 +190,7 @@ package final class Coordinator {
                 guard let self, !isClosed else { return stream.close() }
                 switch result {
                 case .success(let peer): admit(stream, peer, connection)
-                case .failure(let failure): tell(stream.peerAddress, failure.description)
+                case .failure(let failure): refused(stream.peerAddress, failure)
                 }
             }
         } catch {
@@ -125,8 +198,12 @@ package final class Coordinator {
         }
     }
 
-    private func tell(_ address: String, _ cause: String) {
-        receive(.refusedStranger("\(address): \(cause)"))
+    private func refused(_ address: String, _ failure: HandshakeRunner.Failure) {
+        var claim: UInt32?
+        // Its word without a proof: it serves to say who may be missing.
+        if case .wire(_, let introduction?) = failure, introduction.purpose == .control { claim = introduction.rank }
+        let cause = failure.description
+        receive(.refusedStranger("\(address): \(cause)", claim: claim))
         let host = address.split(separator: ":").dropLast().joined(separator: ":")
         guard told.count < Coordinator.strangersTold, told.insert(host + cause).inserted else { return }
         happened(.refusedStranger(address: address, cause: cause))
@@ -135,6 +212,7 @@ package final class Coordinator {
     private func admit(_ stream: TCPStream, _ peer: Introduction, _ connection: Roster.Connection) {
         let isClient = peer.purpose == .client
         if !isClient { hasMetWorkers = true }
+        if !isClient, stream.isFromElsewhere { receive(.isElsewhere(connection, host: stream.peerHost)) }
         channels[connection] = ControlChannel(
             stream: stream,
             received: { [weak self] channel, message in
@@ -168,11 +246,18 @@ package final class Coordinator {
         for action in roster.receive(event, at: SuspendingClock.now - start) {
             switch action {
             case .send(let message, let connection): channels[connection]?.send(message)
-            case .close(let connection): channels.removeValue(forKey: connection)?.close()
+            case .close(let connection): close(connection)
             case .tell(let event): happened(event)
             }
         }
         guard !isClosed else { return }
+        // Nobody is led astray any more.
+        if listeners.count > 1, roster.generation > 0 || roster.isOver && roster.uninformed.isEmpty {
+            for scout in listeners.dropFirst() { scout.close() }
+            listeners = [listeners[0]]
+        }
         timer.start(after: max(.zero, roster.nextDeadline - (SuspendingClock.now - start)))
+        if finished != nil, roster.uninformed.isEmpty { closeGently() }
+        finishIfDone()
     }
 }

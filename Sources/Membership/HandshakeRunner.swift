@@ -7,17 +7,19 @@ import Wire
 /// confined to the loop's thread; keeps itself alive through the stream.
 package final class HandshakeRunner: StreamReceiver {
     package enum Failure: Error, CustomStringConvertible {
-        case wire(WireError)
+        /// `claim`: whom a caller has said that it is, without a proof.
+        case wire(WireError, claim: Introduction?)
         case connection(LoopError)
         case ended
         case timedOut
 
         package var description: String {
             switch self {
-            case .wire(let error): error.description
+            case .wire(let error, _): error.description
             case .connection(let error): error.description
-            case .ended: "the peer closed the connection during the handshake: it is of another job, has another secret "
-                + "(LOCKSTEP_SECRET), or has run out of open files"
+            case .ended:
+                "the peer closed the connection during the handshake: it is of another job, has another secret (LOCKSTEP_SECRET), "
+                    + "is another build of Lockstep, or has run out of open files"
             case .timedOut: "the handshake was not finished in time"
             }
         }
@@ -71,7 +73,7 @@ package final class HandshakeRunner: StreamReceiver {
             peer = introduction
             if bytes.isEmpty || send(bytes) { finish(.success(introduction)) }
         case .fail(let error):
-            finish(.failure(.wire(error)))
+            finish(.failure(.wire(error, claim: handshake.claim)))
         }
     }
 

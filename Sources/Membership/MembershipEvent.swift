@@ -19,6 +19,12 @@ package enum MembershipEvent: Sendable, Equatable {
     case scale(workers: Int)
     /// A connection that did not prove itself was closed. Told once for each address and cause.
     case refusedStranger(address: String, cause: String)
+    /// Two members have no connection with each other, or had one that broke, as the first of them says.
+    case linkBroken(rank: Int, other: Int, cause: String)
+    /// The first world does not come about: the job is over, and everybody is told why.
+    case gaveUp(reason: String)
+    /// Nobody has taken this worker's connection to the coordinator for a while, and the address is this host's own.
+    case nobodyHere(address: String)
 }
 
 /// All members are silent at once: they are stopped, the launcher was, or the whole machine. Nobody is taken for dead.

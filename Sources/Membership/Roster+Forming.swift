@@ -66,7 +66,7 @@ extension Roster {
     /// Announces the next ring if all who are waited for have joined.
     mutating func formIfComplete() {
         let members = sorted(where: \.isMember)
-        guard !members.isEmpty, !isOver, firstLoss == nil else { return }
+        guard !members.isEmpty, !isOver, firstLoss == nil, awaited.isEmpty else { return }
         var isOpen = !isGathering
         var isBoundary = true
         for member in members {
@@ -75,6 +75,7 @@ extension Roster {
             isBoundary = isBoundary && itsBoundary
         }
         if isGathering, members.count < configuration.worldSize { return }
+        if troubleDeadline != nil { return endStartInTrouble() }
 
         // Somebody must stay who has the run's state.
         let mayGo = isBoundary && members.contains { !$0.isRetiring }
@@ -111,6 +112,7 @@ extension Roster {
     }
 
     private mutating func announce(_ next: [Entry]) {
+        tellEndedLinks()
         generation += 1
         hasWished = false
         stalls = [:]

@@ -9,8 +9,6 @@ extension Roster {
     private static let pingsThatProve = 2
     /// So many pings that no member answered: all stood still.
     private static let pingsUntilStandstill = 3
-    /// So many failures in a row of two members to connect, and the one complained about is lost.
-    static let mostComplaints = 3
     /// So many rings that stood still although nobody was to blame, and somebody is.
     static let mostFruitlessInterrupts = 3
     private static let longestStallDelay = Duration.milliseconds(1100)
@@ -19,7 +17,7 @@ extension Roster {
     package var nextDeadline: Duration {
         let deadlines = [
             isGathering ? joinDeadline : nil, stallDeadline, waitingSince.map { $0 + configuration.rejoinTimeout },
-            formingSince.map { $0 + configuration.timeout },
+            formingSince.map { $0 + configuration.timeout }, troubleDeadline, awaitedUntil, doubts.values.map(\.deadline).min(),
         ]
         // What is past has been judged, and nothing came of it.
         return deadlines.reduce(nextPing) { soonest, other in other.map { $0 > now ? min(soonest, $0) : soonest } ?? soonest }
@@ -38,6 +36,9 @@ extension Roster {
         waitingSince = waitingSince.map { $0 + slept }
         formingSince = formingSince.map { $0 + slept }
         stallDeadline = stallDeadline.map { $0 + slept }
+        troubleDeadline = troubleDeadline.map { $0 + slept }
+        awaitedUntil = awaitedUntil.map { $0 + slept }
+        for rank in doubts.keys { doubts[rank]?.deadline += slept }
         silentSince = silentSince.map { $0 + slept }
     }
 
@@ -60,6 +61,8 @@ extension Roster {
     }
 
     mutating func judgeTime() {
+        judgeStart()
+        judgeSuccession()
         if isGathering, !isOver, now >= joinDeadline { giveUpGathering() }
         if now >= nextPing {
             nextPing = now + pingInterval
@@ -69,15 +72,6 @@ extension Roster {
         if let deadline = stallDeadline, now >= deadline { judgeStall() }
         if waitingSince != nil { formIfComplete() }
         if let since = formingSince, now - since >= configuration.timeout { fenceTheMissing() }
-    }
-
-    private mutating func giveUpGathering() {
-        guard !missing.isEmpty else { return }
-        let names = missing.prefix(8).map(String.init).joined(separator: ", ") + (missing.count > 8 ? ", ..." : "")
-        refuseAll(
-            "rank \(names) of \(configuration.worldSize) did not join within \(configuration.joinTimeLimit.secondsText)"
-                + (lastRefused.map { "; refused was \($0)" } ?? ""))
-        isOver = true
     }
 
     /// Who is silent while a member speaks is frozen. Where no member speaks the launcher was stopped, or the machine, or all of them; and
@@ -119,7 +113,7 @@ extension Roster {
     }
 
     /// Sends a worker away: whatever it says from now on, and should it wake, nobody will hear it.
-    private mutating func fence(_ entry: Entry, _ cause: String) {
+    mutating func fence(_ entry: Entry, _ cause: String) {
         let rank = entry.member.rank
         actions += [
             .send(.refuse(reason: "fenced: the others go on without this worker (\(cause))"), to: entry.connection),
@@ -159,22 +153,9 @@ extension Roster {
         if allWait, fruitlessInterrupts < Roster.mostFruitlessInterrupts {
             // Every process lives and waits: bytes are lost on the way, and new connections may bring them.
             fruitlessInterrupts += 1
+            isExplained = true
             return interruptOthers("no member's operation went on for \(stallLimit.secondsText)")
         }
         fence(entry, cause)
-    }
-
-    /// Two members cannot connect. Each is alive; if it stays so, one of them must go.
-    mutating func complain(_ connection: Connection, _ about: UInt32, _ cause: String) {
-        guard let rank = rankOf[connection], rank != about, let entry = entries[about], entry.isMember else { return }
-        let pair = [min(rank, about), max(rank, about)]
-        let before = complaints[pair]
-        if before?.generation == generation { return }
-        let isInARow = before.map { $0.generation + 1 == generation } ?? false
-        let count = isInARow ? before!.count + 1 : 1
-        complaints[pair] = (count, generation)
-        guard count >= Roster.mostComplaints else { return }
-        complaints[pair] = nil
-        fence(entry, "rank \(rank) could not connect with it, \(count) times in a row: \(cause)")
     }
 }

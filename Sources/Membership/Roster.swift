@@ -27,8 +27,12 @@ package struct Roster: ~Copyable {
         case processEnded(rank: UInt32, willReturn: Bool)
         /// The job is to have so many workers (`scaleRefusal` is nil).
         case scale(workers: Int)
-        /// A stranger was turned away, who may be the one that is missing.
-        case refusedStranger(String)
+        /// A stranger was turned away, who may be the one that is missing; it says that it is this rank, without a proof.
+        case refusedStranger(String, claim: UInt32?)
+        /// The worker of a connection comes from another host, with this address.
+        case isElsewhere(Connection, host: String)
+        /// The job cannot be, for this reason.
+        case giveUp(reason: String)
         /// `nextDeadline` has come.
         case tick
     }
@@ -92,8 +96,26 @@ package struct Roster: ~Copyable {
     /// Since when members are to come to the next ring.
     var formingSince: Duration?
     var stopOrder: String?
-    /// Failures in a row of the same two members to connect: the lower rank first.
-    var complaints: [[UInt32]: (count: Int, generation: UInt32)] = [:]
+    /// Between which members there is trouble.
+    var links = LinkLedger()
+    /// Whether people know why the ring at hand is formed again.
+    var isExplained = false
+    /// All have worked together once: from then on a job that was started by hand goes on without whom it loses.
+    var hasBegun = false
+    /// Why a first world does not come about; and the ranks that know, or need not.
+    var failure: String?
+    var informed: Set<UInt32> = []
+    /// Ranks for whom somebody came who was turned away: when they are not waited for any longer, and what was wrong.
+    var doubts: [UInt32: (deadline: Duration, cause: String)] = [:]
+    /// When the other members have had time to say with whom they have no connection, before the first step.
+    var troubleDeadline: Duration?
+    /// Whose connections come from other hosts, and from which address.
+    var elsewhere: [Connection: String] = [:]
+    /// What ranks have said that they end of.
+    var lastWords: [UInt32: String] = [:]
+    /// Members of a coordinator that is lost, who are to come to this one; and until when they are waited for.
+    var awaited: Set<UInt32> = []
+    var awaitedUntil: Duration?
     var ledger = ClaimLedger()
 
     // Time, as the last event had it.
@@ -131,7 +153,9 @@ package struct Roster: ~Copyable {
         case .closed(let connection, let cause): closed(connection, cause)
         case .processEnded(let rank, let willReturn): processEnded(rank, willReturn: willReturn)
         case .scale(let workers): scale(to: workers)
-        case .refusedStranger(let text): lastRefused = text
+        case .refusedStranger(let text, let claim): refusedStranger(text, claim: claim)
+        case .isElsewhere(let connection, let host): elsewhere[connection] = host
+        case .giveUp(let reason): giveUp(reason)
         case .tick: break
         }
         judgeTime()
@@ -162,6 +186,9 @@ package struct Roster: ~Copyable {
             stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit)))
         case .pong: break
         case .complain(let rank, let cause): complain(connection, rank, cause)
+        case .linkEnded(let rank, let cause): linkEnded(connection, rank, cause)
+        case .begun: hasBegun = hasBegun || rankOf[connection] != nil
+        case .failing(let reason): failing(connection, provenRank: rank, reason)
         case .claim(let generation, let section, let count):
             claim(connection, generation: generation, section: section, count: count)
         case .ring, .refuse, .lost, .interrupt, .reform, .prepare, .retire, .ping, .over, .claimed, .scale, .scaled:
@@ -179,17 +206,21 @@ package struct Roster: ~Copyable {
         guard rankOf[connection] == nil else { return joinAgain(join, connection) }
         if let refusal = reasonToRefuse(join, provenRank: rank) {
             actions += [.send(.refuse(reason: refusal), to: connection), .close(connection)]
-            return
+            return refused(join, rank, refusal)
         }
         rankOf[connection] = rank
-        let standing = isGathering ? Standing.joined(isOpen: false, isBoundary: false) : .preparing
+        let isHeir = awaited.remove(rank) != nil
+        if isHeir { generation = max(generation, join.generation) }
+        let standing = isGathering || isHeir ? Standing.joined(isOpen: false, isBoundary: false) : .preparing
         entries[rank] = Entry(connection: connection, member: join.member, standing: standing, lastWord: now)
         heard(rank)
         mayReturn.insert(rank)
         let member = join.member
         actions.append(
-            .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: !isGathering)))
+            .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: !isGathering && !isHeir)))
+        if isHeir { return formIfComplete() }
         guard isGathering else { return actions.append(.send(.prepare, to: connection)) }
+        endStartIfSomebodyIsOutOfReach()
         formIfComplete()
         if isGathering { giveUpIfSomebodyIsGone() }
     }
@@ -233,11 +264,12 @@ package struct Roster: ~Copyable {
 
     private func reasonToRefuse(_ join: ControlMessage.Join, provenRank rank: UInt32) -> String? {
         if join.member.rank != rank { return "the handshake was rank \(rank)'s, the message is rank \(join.member.rank)'s" }
-        if isOver { return "the job is over" }
+        if isOver { return failure ?? "the job is over" }
         if isGathering, Int(join.worldSize) != configuration.worldSize {
             return "WORLD_SIZE is \(join.worldSize) for rank \(rank) and \(configuration.worldSize) for the coordinator"
         }
         if Int(rank) >= targetSize { return "rank \(rank) in a world of \(targetSize)" }
+        if awaited.contains(rank) { return nil }
         if let there = entries[rank] {
             if there.standing == .left { return "rank \(rank) has done its work" }
             return "rank \(rank) is already there, as process \(there.member.processID) on \(there.member.hostName)"
@@ -250,10 +282,11 @@ package struct Roster: ~Copyable {
     // MARK: Going
 
     private mutating func closed(_ connection: Connection, _ cause: String) {
+        elsewhere[connection] = nil
         guard let rank = rankOf.removeValue(forKey: connection), let entry = entries[rank], entry.connection == connection else {
             return
         }
-        if entry.standing != .left { lose(rank, cause) }
+        if entry.standing != .left { lose(rank, lastWords.removeValue(forKey: rank).map { "it ended: \($0)" } ?? cause) }
     }
 
     private mutating func processEnded(_ rank: UInt32, willReturn: Bool) {
@@ -275,9 +308,11 @@ package struct Roster: ~Copyable {
     mutating func lose(_ rank: UInt32, _ cause: String) {
         guard let entry = entries[rank] else { return }
         remove(rank)
+        if isStarting { return endStart(withLossOf: rank, cause) }
         if isGathering { return giveUpIfSomebodyIsGone() }
         guard firstLoss == nil else { return }
         actions.append(.tell(.lost(rank: Int(rank), cause: cause)))
+        isExplained = isExplained || entry.isMember
         guard entry.isMember else { return formIfComplete() }
         if !configuration.isElastic { firstLoss = "rank \(rank) was lost: \(cause)" }
         for other in sorted(where: { if case .running = $0.standing { true } else { false } }) {
@@ -291,6 +326,7 @@ package struct Roster: ~Copyable {
     /// Tells a worker that it is no longer one, and why.
     mutating func dismiss(_ rank: UInt32, because reason: String) {
         guard let entry = entries[rank] else { return }
+        informed.insert(rank)
         actions.append(.send(.refuse(reason: reason), to: entry.connection))
         remove(rank, closing: entry.connection)
     }
@@ -298,6 +334,7 @@ package struct Roster: ~Copyable {
     mutating func remove(_ rank: UInt32, closing connection: Connection? = nil) {
         guard let entry = entries.removeValue(forKey: rank) else { return }
         rankOf[entry.connection] = nil
+        elsewhere[entry.connection] = nil
         stalls[rank] = nil
         if let connection { actions.append(.close(connection)) }
     }

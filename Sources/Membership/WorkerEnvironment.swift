@@ -1,3 +1,4 @@
+import EventLoop
 import Glibc
 import Wire
 
@@ -10,6 +11,7 @@ import Wire
 ///     LOCKSTEP_COORDINATOR        "launcher" if a launcher coordinates; else rank 0 does, at MASTER_PORT
 ///     LOCKSTEP_TIMEOUT            seconds that anything on the network may stand still; 300 if unset
 ///     LOCKSTEP_PEER_TIMEOUT       seconds without a sign of life after which a worker is taken for frozen; 5 if unset
+///     LOCKSTEP_JOIN_TIMEOUT       seconds in which all ranks of a job must have come; 120, or LOCKSTEP_TIMEOUT if that is less, if unset
 ///     LOCKSTEP_OVERLAP            1: sums travel while the worker computes; 0: when it waits for them; if unset, whichever costs less
 ///
 /// Without RANK and WORLD_SIZE the program is a world of one, which needs none of the rest.
@@ -21,6 +23,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
     package var coordinator: CoordinatorAddress?
     public var timeout: Duration
     public var peerTimeout: Duration
+    /// How long ranks that start later than others are waited for.
+    public var joinTimeout: Duration
     /// Whether operations that were started are worked at while the worker computes. nil: unless the ring is within one host whose cores the
     /// workers have taken already.
     public var overlap: Bool?
@@ -37,7 +41,19 @@ public struct WorkerEnvironment: Sendable, Equatable {
         package var secret: Secret
         /// Whether this worker has to be the coordinator itself: it is rank 0 and there is no launcher.
         package var isOurs: Bool
+        /// Whether it is in a launcher, which starts workers again; else it is in rank 0.
+        package var isLaunchers = false
+
+        /// Whether the host is written as an address or name that is each host's own.
+        package var leadsHere: Bool {
+            if let address = SocketAddress(host: host, port: port) { return address.isLoopback || address.isUnspecified }
+            let name = host.lowercased()
+            return name == "localhost" || name.hasPrefix("localhost.") || name.hasSuffix(".localhost")
+        }
     }
+
+    /// Whether the ranks of this job were started by hand: there is no launcher.
+    package var isByHand: Bool { coordinator.map { !$0.isLaunchers } ?? false }
 
     package static let largestWorld = 65_536
 
@@ -57,7 +73,10 @@ public struct WorkerEnvironment: Sendable, Equatable {
         coordinator = nil
         timeout = .seconds(300)
         peerTimeout = .seconds(5)
+        joinTimeout = WorkerEnvironment.usualJoinTimeout
     }
+
+    package static let usualJoinTimeout = Duration.seconds(120)
 
     /// Reads the process's environment.
     public static func current() throws(MembershipError) -> WorkerEnvironment {
@@ -80,6 +99,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
         }
         if let seconds = try number("LOCKSTEP_TIMEOUT", in: 1...86_400) { timeout = .seconds(seconds) }
         if let seconds = try number("LOCKSTEP_PEER_TIMEOUT", in: 1...86_400) { peerTimeout = .seconds(seconds) }
+        let joinSeconds = try number("LOCKSTEP_JOIN_TIMEOUT", in: 1...86_400)
+        joinTimeout = joinSeconds.map { .seconds($0) } ?? min(timeout, WorkerEnvironment.usualJoinTimeout)
         overlap = try number("LOCKSTEP_OVERLAP", in: 0...1).map { $0 == 1 }
         let givenRank = try number("RANK", in: 0...(WorkerEnvironment.largestWorld - 1))
         let givenSize = try number("WORLD_SIZE", in: 1...WorkerEnvironment.largestWorld)
@@ -108,6 +129,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
         }
         coordinator = CoordinatorAddress(
             host: host, port: UInt16(port), secret: secret,
-            isOurs: givenRank == 0 && value("LOCKSTEP_COORDINATOR") != "launcher")
+            isOurs: givenRank == 0 && value("LOCKSTEP_COORDINATOR") != "launcher",
+            isLaunchers: value("LOCKSTEP_COORDINATOR") == "launcher")
     }
 }

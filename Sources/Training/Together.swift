@@ -26,7 +26,7 @@ extension Ring {
     /// - Throws: `SharedFailure` on every rank if the body failed on any; `CollectiveError` if the ring fails.
     public func together<Outcome>(_ what: String, _ body: () throws -> Outcome) throws -> Outcome {
         var outcome: Result<Outcome, any Error>?
-        let values = try section {
+        let values = try section(isPreparation: true) {
             let result = Result { try body() }
             if case .failure(let error) = result, error is CollectiveError || error is FaultInjector.Death { throw error }
             outcome = result

@@ -106,7 +106,7 @@ extension Trainer {
     ///   not this trainer's, `.otherArithmetic` where the run computed by other rules, or `CheckpointError` where they cannot be read. The trainer is of no more use then.
     public func restore(_ find: () throws -> Checkpoint?) throws {
         var failure: (any Error)?
-        let values = try ring.section {
+        let values = try ring.section(isPreparation: true) {
             let taken = Result { try takeCheckpoint(find) }
             if case .failure(let error as SharedFailure) = taken {
                 failure = error
@@ -195,7 +195,7 @@ extension Trainer {
         let words = digest.bytes.withUnsafeBytes { raw in
             (0..<8).map { Double(raw.loadUnaligned(fromByteOffset: $0 * 4, as: UInt32.self)) }
         }
-        return try ring.section {
+        return try ring.section(isPreparation: true) {
             let place = ring.place
             var all = [Double](repeating: 0, count: ring.worldSize * words.count)
             all.replaceSubrange((place * words.count)..<((place + 1) * words.count), with: words)

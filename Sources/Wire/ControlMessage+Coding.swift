@@ -2,11 +2,11 @@ extension ControlMessage {
     private enum Kind: UInt8 {
         case join = 1
         case leave, ring, refuse, lost, over, stalled, pong, complain, claim, interrupt, reform, prepare, retire, ping, claimed
-        case scale, scaled
+        case scale, scaled, linkEnded, begun, failing
     }
 
     /// The number of kinds, for tests that make bytes up.
-    package static let kindCount = Kind.scaled.rawValue
+    package static let kindCount = Kind.failing.rawValue
     private static let noPiece = UInt32.max
 
     private var kind: Kind {
@@ -29,6 +29,9 @@ extension ControlMessage {
         case .claimed: .claimed
         case .scale: .scale
         case .scaled: .scaled
+        case .linkEnded: .linkEnded
+        case .begun: .begun
+        case .failing: .failing
         }
     }
 
@@ -37,7 +40,7 @@ extension ControlMessage {
         var body = ByteWriter()
         body.append(kind.rawValue)
         switch self {
-        case .leave, .over, .pong, .reform, .prepare, .retire, .ping:
+        case .leave, .over, .pong, .reform, .prepare, .retire, .ping, .begun:
             break
         case .join(let join):
             body.append(join.generation)
@@ -52,9 +55,9 @@ extension ControlMessage {
             for member in ring.members { ControlMessage.append(member, to: &body) }
             body.append(UInt32(ring.retiring.count))
             for rank in ring.retiring { body.append(rank) }
-        case .refuse(let text), .interrupt(let text), .scaled(let text):
+        case .refuse(let text), .interrupt(let text), .scaled(let text), .failing(let text):
             body.append(text: text)
-        case .lost(let rank, let cause), .complain(let rank, let cause):
+        case .lost(let rank, let cause), .complain(let rank, let cause), .linkEnded(let rank, let cause):
             body.append(rank)
             body.append(text: cause)
         case .stalled(let waitingFor, let limitMilliseconds):
@@ -91,11 +94,14 @@ extension ControlMessage {
         case .prepare: self = .prepare
         case .retire: self = .retire
         case .ping: self = .ping
+        case .begun: self = .begun
         case .refuse: self = .refuse(reason: try reader.readText())
         case .interrupt: self = .interrupt(cause: try reader.readText())
         case .scaled: self = .scaled(text: try reader.readText())
         case .lost: self = .lost(rank: try reader.read(), cause: try reader.readText())
         case .complain: self = .complain(rank: try reader.read(), cause: try reader.readText())
+        case .linkEnded: self = .linkEnded(rank: try reader.read(), cause: try reader.readText())
+        case .failing: self = .failing(reason: try reader.readText())
         case .stalled: self = .stalled(waitingFor: try reader.read(), limitMilliseconds: try reader.read())
         case .claim: self = .claim(generation: try reader.read(), section: try reader.read(), count: try reader.read())
         case .claimed:
@@ -122,7 +128,7 @@ extension ControlMessage {
         guard flags < 2 else { throw .unknownFlags(flags) }
         let stop = try reader.readText()
         let count = try reader.read(UInt32.self)
-        guard Int(count) <= reader.remaining / 14 else { throw .truncated(needed: Int(count) * 14, left: reader.remaining) }
+        guard Int(count) <= reader.remaining / 16 else { throw .truncated(needed: Int(count) * 16, left: reader.remaining) }
         var members: [MemberAddress] = []
         for _ in 0..<count { members.append(try member(from: &reader)) }
         let retiringCount = try reader.read(UInt32.self)
@@ -138,11 +144,12 @@ extension ControlMessage {
         writer.append(member.port)
         writer.append(text: member.hostName, limit: 255)
         writer.append(member.processID)
+        writer.append(member.successorPort)
     }
 
     private static func member(from reader: inout ByteReader) throws(WireError) -> MemberAddress {
         MemberAddress(
             rank: try reader.read(), host: try reader.readText(), port: try reader.read(), hostName: try reader.readText(),
-            processID: try reader.read())
+            processID: try reader.read(), successorPort: try reader.read())
     }
 }

@@ -7,13 +7,16 @@ public struct MemberAddress: Sendable, Equatable {
     /// The name that its machine calls itself, and its process there: for messages to people.
     public var hostName: String
     public var processID: Int32
+    /// Where it would take control connections, should the coordinator be lost with the process that it is in; 0 for nowhere.
+    public var successorPort: UInt16
 
-    public init(rank: UInt32, host: String, port: UInt16, hostName: String, processID: Int32) {
+    public init(rank: UInt32, host: String, port: UInt16, hostName: String, processID: Int32, successorPort: UInt16 = 0) {
         self.rank = rank
         self.host = host
         self.port = port
         self.hostName = hostName
         self.processID = processID
+        self.successorPort = successorPort
     }
 }
 
@@ -49,8 +52,14 @@ public enum ControlMessage: Sendable, Equatable {
     case stalled(waitingFor: UInt32, limitMilliseconds: UInt32)
     /// The answer to `ping`.
     case pong
-    /// The ring could not be formed with that rank.
+    /// The ring could not be formed with that rank, or nothing that is sent to it arrives.
     case complain(rank: UInt32, cause: String)
+    /// A connection with that rank has ended, by its end or by the network's.
+    case linkEnded(rank: UInt32, cause: String)
+    /// I have done work with all others: the start is over.
+    case begun
+    /// I end, for this reason. Also said by one that has not joined.
+    case failing(reason: String)
     /// The next of so many pieces of the work of a section, if there is one for me.
     case claim(generation: UInt32, section: UInt64, count: UInt32)
 

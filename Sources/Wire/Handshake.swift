@@ -40,7 +40,7 @@ public struct Handshake: ~Copyable {
     public static let magic: UInt32 = 0x5053_4B4C  // "LKSP", little-endian
     /// Raised by whatever changes what is said on connections, and by whatever changes a run's bits: builds that would
     /// not agree do not meet.
-    public static let version: UInt16 = 5
+    public static let version: UInt16 = 6
     static let helloBytes = 68
     static let welcomeBytes = 68 + 32
     static let proofBytes = 32
@@ -66,6 +66,9 @@ public struct Handshake: ~Copyable {
 
     /// What the connecting side sends before it hears anything; empty on the accepting side.
     public let hello: [UInt8]
+
+    /// Whom the connecting side says that it is, proven or not: for messages to people, where it is turned away.
+    public private(set) var claim: Introduction?
 
     private let secret: Secret
     private let own: Introduction
@@ -129,6 +132,7 @@ public struct Handshake: ~Copyable {
             return fail(.frameTooLong(bytes: buffer.count + bytes.count, limit: limit))
         }
         buffer.append(contentsOf: bytes)
+        if case .expectingHello = state, let claimed = Handshake.claim(in: buffer) { claim = claimed }
         if let refusal = earlyRefusal() { return fail(refusal) }
         guard buffer.count >= expectedBytes else { return .wait }
         let message = Array(buffer.prefix(expectedBytes))
@@ -158,6 +162,18 @@ public struct Handshake: ~Copyable {
         if magic != Handshake.magic { return .wrongMagic(magic) }
         if version != Handshake.version { return .wrongVersion(theirs: version, ours: Handshake.version) }
         return nil
+    }
+
+    /// What a hello says of its sender; nil for what is none. Other versions' hellos begin alike.
+    private static func claim(in bytes: [UInt8]) -> Introduction? {
+        guard bytes.count >= 20 else { return nil }
+        var reader = ByteReader(Array(bytes.prefix(20)))
+        guard let magic = try? reader.read(UInt32.self), magic == Handshake.magic, (try? reader.read(UInt16.self)) != nil,
+            let purpose = try? reader.read(UInt8.self), let known = Introduction.Purpose(rawValue: purpose),
+            (try? reader.read(UInt8.self)) != nil, let generation = try? reader.read(UInt32.self),
+            let rank = try? reader.read(UInt32.self)
+        else { return nil }
+        return Introduction(purpose: known, generation: generation, rank: rank)
     }
 
     private mutating func take(_ message: [UInt8]) throws(WireError) -> Action {

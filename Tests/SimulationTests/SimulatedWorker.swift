@@ -154,6 +154,7 @@ final class SimulatedWorker: CustomStringConvertible {
             switch action {
             case .send(let message): simulation.send(message, over: link)
             case .close: simulation.closed(link)
+            case .findSuccessor: throw Simulation.Failure(description: "\(name) looks for a coordinator where a launcher has it")
             case .tell(let event):
                 news.hear(event, host: { _ in "host" }, completed: 0, bytesMoved: 0)
                 try heard()

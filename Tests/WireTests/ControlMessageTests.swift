@@ -12,7 +12,8 @@ import Wire
         .ring(.init(generation: 9, members: [member, member], retiring: [3, 1 << 31])), .ring(.init(generation: 0, members: [], stop: "too few")),
         .refuse(reason: "no"), .lost(rank: 2, cause: ""), .interrupt(cause: "why"), .reform, .prepare, .retire, .ping, .over,
         .claimed(generation: 3, section: 9, piece: 4), .claimed(generation: 3, section: 9, piece: nil), .scale(workers: 6),
-        .scaled(text: "yes"),
+        .scaled(text: "yes"), .linkEnded(rank: 3, cause: "closed"), .begun, .failing(reason: "no such flag"),
+        .join(.init(worldSize: 2, member: .init(rank: 1, host: "h", port: 1, hostName: "h", processID: 2, successorPort: 700))),
     ]
 
     @Test(arguments: messages)

@@ -1,0 +1,46 @@
+import EventLoop
+
+/// Where a worker would take control connections, should it have to take the coordinator's place. Until then whoever comes waits, unread.
+///
+/// Confined to the loop's thread.
+package final class SuccessionPort {
+    package let address: SocketAddress
+    private let listener: TCPListener
+    private let door: Door
+
+    /// What the listener reaches; nothing keeps the port alive by it.
+    private final class Door {
+        var waiting: [TCPStream] = []
+        var greet: ((TCPStream) -> Void)?
+
+        /// What has waited longest is a stranger's, and makes room.
+        static let mostWaiting = 128
+    }
+
+    /// Listens on any free port of the address.
+    package init(loop: Loop, host: String, options: StreamOptions) throws(LoopError) {
+        let door = Door()
+        self.door = door
+        listener = try TCPListener(loop: loop, host: host, port: 0, options: options) { result in
+            guard case .success(let stream) = result else { return }
+            if let greet = door.greet { return greet(stream) }
+            if door.waiting.count >= Door.mostWaiting { door.waiting.removeFirst().close() }
+            door.waiting.append(stream)
+        }
+        address = listener.address
+    }
+
+    /// From now on those who come are greeted, and those who have come.
+    func open(_ greet: @escaping (TCPStream) -> Void) {
+        door.greet = greet
+        let waiting = door.waiting
+        door.waiting = []
+        for stream in waiting { greet(stream) }
+    }
+
+    package func close() {
+        listener.close()
+        for stream in door.waiting { stream.close() }
+        door.waiting = []
+    }
+}
