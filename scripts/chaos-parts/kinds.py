@@ -14,7 +14,8 @@ checked for every kind.
              perhaps with another environment, other flags, or a wrapper that puts the run into a cgroup or a network
              namespace), does what it does, and returns the `Job`. If another end than the usual one is expected, it
              waits for that itself (`Job.end`, then `Job.destroy`), and returns None.
-`proxied` kinds have the workers' connections led through `campaign.interference`.
+`proxied` kinds have the workers' connections led through `campaign.interference`. `lack` says what a kind needs and
+this machine has not, if anything: `--kinds all` is then without it.
 """
 import contextlib
 import os
@@ -26,6 +27,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable
 
+from hosts import Hosts, lack
 from job import Job, Wrong, process_parent
 
 KINDS = {}
@@ -37,15 +39,16 @@ class Kind:
     act: Callable
     when: str
     proxied: bool
+    lack: Callable
 
     @property
     def purpose(self):
         return " ".join(self.act.__doc__.split())
 
 
-def kind(name, when="step", proxied=False):
+def kind(name, when="step", proxied=False, lack=lambda: None):
     def register(act):
-        KINDS[name] = Kind(name, act, when, proxied)
+        KINDS[name] = Kind(name, act, when, proxied, lack)
         return act
     return register
 
@@ -226,3 +229,80 @@ def scale(campaign, job):
     if job.wait_until_whole(size):
         ask(campaign.options.workers)
     return True
+
+
+# Hosts that reach each other badly: one rank a host, started by hand
+
+def hosts(campaign, out, least=2):
+    return Hosts(campaign.options, out, campaign.random.randint(least, max(least, campaign.options.workers)))
+
+
+@kind("closed", when="run", lack=lack)
+def closed_ports(campaign, out):
+    """hosts (as root) of which one takes connections on MASTER_PORT only: no rank trains, and all say what does not
+    answer"""
+    with hosts(campaign, out) as job:
+        closed = campaign.random.randrange(job.count)
+        verdict = campaign.random.choice(["DROP", "REJECT", "REJECT --reject-with tcp-reset"])
+        job.filter(closed, f"-A INPUT -i eth0 -p tcp --syn ! --dport 29500 -j {verdict}")
+        job.start()
+        statuses = job.end()
+        if 0 in statuses or job.digest():
+            raise Wrong(f"host {closed} {verdict}: ranks ended with {statuses}\n{job.all_said()}")
+        if any(job.address(closed) not in job.said(host) for host in range(job.count)):
+            raise Wrong(f"host {closed} {verdict}: not everybody says where it fails\n{job.all_said()}")
+
+
+@kind("parted", when="run", lack=lack)
+def parted_hosts(campaign, out):
+    """two of several hosts part in the middle of a run, both ways, one way, or for large packets only: one rank is shut
+    out and told so, the others go on"""
+    random = campaign.random
+    with hosts(campaign, out, least=3) as job:
+        one, other = random.sample(range(1, job.count), 2)
+        rule = random.choice(["-j DROP", "-j REJECT --reject-with tcp-reset", "-m length --length 1000: -j DROP"])
+        job.start()
+        if not job.wait_for_steps(random.randint(2, 20)):
+            raise Wrong(f"the job ended early\n{job.all_said()}")
+        if "reset" in rule:
+            rule = f"-p tcp {rule}"
+        job.filter(one, f"-A INPUT -s {job.address(other)} {rule}")
+        if random.random() < 0.5:
+            job.filter(other, f"-A INPUT -s {job.address(one)} {rule}")
+        statuses = job.end()
+        gone = [host for host, status in enumerate(statuses) if status != 0]
+        # It may have come to its end before anybody noticed.
+        if job.digest() != campaign.reference or len(gone) > 1 or not set(gone) <= {one, other}:
+            raise Wrong(f"{one} and {other} parted, {rule}: {statuses}, digest {job.digest()}\n{job.all_said()}")
+        if gone and "fenced" not in job.said(gone[0]):
+            raise Wrong(f"rank {gone[0]} was not told that it is shut out\n{job.all_said()}")
+
+
+@kind("coordinator", when="run", lack=lack)
+def coordinator_gone(campaign, out):
+    """rank 0 of ranks started by hand is killed, or its host is cut off: the others write a checkpoint, say why they
+    stop, and end with 76; --resume goes on to the same digest"""
+    random = campaign.random
+    with hosts(campaign, out) as job:
+        job.start()
+        if not job.wait_for_steps(random.randint(2, 20)):
+            raise Wrong(f"the job ended early\n{job.all_said()}")
+        if random.random() < 0.5:
+            job.ranks[0].kill()
+        else:
+            job.filter(0, "-A INPUT -i eth0 -j DROP")
+            job.filter(0, "-A OUTPUT -o eth0 -j DROP")
+            # It would go on alone, which is right; here it is in the way of --resume.
+            time.sleep(random.uniform(0, campaign.options.peer_timeout))
+            job.ranks[0].kill()
+        statuses = job.end()[1:]
+        said = [job.said(host) for host in range(1, job.count)]
+        if set(statuses) != {76} or any("the coordinator went with rank 0" not in text for text in said):
+            raise Wrong(f"the others ended with {statuses}\n{job.all_said()}")
+        shutil.rmtree(out / "again", ignore_errors=True)
+        with hosts(campaign, out / "again") as again:
+            (out / "run").rename(again.out / "run")
+            again.start(resume=True)
+            statuses = again.end()
+            if set(statuses) != {0} or again.digest() != campaign.reference:
+                raise Wrong(f"resumed: {statuses}, digest {again.digest()}\n{again.all_said()}")
