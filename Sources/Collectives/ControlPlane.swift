@@ -18,9 +18,11 @@ final class ControlPlane: @unchecked Sendable {
     /// Tells that this worker looks for the coordinator on its own host, and has not found it.
     private var lookingHere: Timer?
     /// So long nobody is told.
-    private static let timeUntilHint = Duration.seconds(5)
+    private static let timeUntilHint = Duration.seconds(3)
     /// The others may need so long to learn from a coordinator in this process that the job is over; mostly milliseconds.
     private static let farewellTime = Duration.seconds(10)
+    /// So long the control thread may take to send a word.
+    private static let wordTime = Duration.seconds(1)
 
     /// Starts looking for the coordinator; `RingShared.localHost` follows. Throws if the coordinator, where it is to be here, cannot have
     /// its address. `told` is called with what a coordinator here has to tell, on the control thread.
@@ -94,6 +96,15 @@ final class ControlPlane: @unchecked Sendable {
         loop.enqueue { [self] in
             if let coordinator { coordinator.giveUp(reason) } else { member?.failing(reason) }
         }
+    }
+
+    /// Says to a launcher why this worker ends, and returns when that has left.
+    func announceFailure(_ reason: String) {
+        let isUnderWay = loop.enqueue { [self] in
+            member?.failing(reason)
+            shared.notify(.computeThread) { $0.isFailureSaid = true }
+        }
+        if isUnderWay { shared.wait(.computeThread, for: ControlPlane.wordTime) { $0.isFailureSaid ? () : nil } }
     }
 
     /// Ends the thread and closes everything. From the compute thread. Where the coordinator is in this process, it waits until the others

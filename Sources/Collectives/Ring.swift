@@ -256,6 +256,13 @@ public final class Ring {
         stop()
     }
 
+    /// Says to a launcher, before anybody else can end because of it, that this worker is about to end with an error. Returns when that is on
+    /// its way.
+    package func announceFailure(_ reason: String) {
+        guard !environment.isByHand, !isClosed else { return }
+        control?.announceFailure(reason)
+    }
+
     /// Ends this worker's part because of an error, of which the others learn where ranks were started by hand: nobody else tells them.
     package func fail(_ reason: String) {
         if environment.isByHand, !isClosed { control?.failing(reason) }

@@ -51,6 +51,9 @@ struct RingShared {
     /// A coordinator in this process has told everybody what there was to tell.
     var isControlDone = false
 
+    /// The coordinator is told that this worker is about to fail.
+    var isFailureSaid = false
+
     /// This host's address on the way to the coordinator, once that is reached.
     var localHost: String?
     /// What was heard from the coordinator.

@@ -66,6 +66,8 @@ extension HostRun {
             say("refused a connection from \(address): \(cause)")
         case .linkBroken(let rank, let other, let cause):
             say("rank \(rank) has no connection with rank \(other): \(cause)")
+        case .failing(let rank):
+            if let local = crew.local(rank) { handle(.failing(rank: local)) }
         case .gaveUp(let reason):
             say("\(reason); where workers take longer to come, --join-timeout or LOCKSTEP_JOIN_TIMEOUT says so")
             handle(.gaveUp)

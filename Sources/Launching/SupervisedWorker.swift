@@ -25,6 +25,8 @@ struct SupervisedWorker {
     var isMember = false
     var isFenced = false
     var hasLeft = false
+    /// Until when its end is waited for, once it has said that it is about to fail.
+    var failsUntil: Duration?
     /// Whether it is to go while others stay.
     var isRetiring = false
     /// Lives in a row that were too short.

@@ -128,6 +128,11 @@ extension Supervision {
         }
         guard isDue else { return }
         let victims = workers.compactMap(\.toBeJudged)
+        // Whoever has said that it is about to fail is why they ended, and is seen to end soon.
+        if workers.contains(where: { $0.phase == .running && $0.failsUntil ?? now > now }) {
+            for victim in victims { workers[victim.rank].sequel = .judgement(of: victim, at: now + policy.limits.judgement) }
+            return
+        }
         for victim in victims { workers[victim.rank].sequel = nil }
         for victim in victims {
             if othersCanGoOn(without: victim.rank) {

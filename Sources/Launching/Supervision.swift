@@ -98,6 +98,8 @@ package struct Supervision: ~Copyable {
             lost(rank, at: now)
         case .left(let rank):
             left(rank)
+        case .failing(let rank):
+            workers[rank].failsUntil = now + policy.limits.graceAfterFailure
         case .scale(let count):
             scale(to: count, at: now)
         case .gaveUp:

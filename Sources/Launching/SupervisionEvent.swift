@@ -19,6 +19,8 @@ extension Supervision {
         case lost(rank: Int)
         /// The worker has said that it has done its work.
         case left(rank: Int)
+        /// The worker has said that it is about to end because of a failure of its own.
+        case failing(rank: Int)
         /// So many workers are wanted, ranks 0 ..< workers. Those above are told to go by the coordinator.
         case scale(workers: Int)
         /// The first ring does not come about: not all workers came in time.

@@ -71,13 +71,15 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?, hasTold: Bo
     // This worker ends anyhow, and with its own status: others that end first must not have it killed for company.
     signal(SIGTERM, SIG_IGN)
     signal(SIGINT, SIG_IGN)
-    let verdict = Verdict(error)
+    let verdict = Verdict(error, hasJoined: ring != nil)
     // Who was asked to stop before there was a ring has nothing to stop: that others have gone is no news.
     if ring == nil, verdict.isOthersDoing, let signal = StopRequest.signal { exit(128 + signal) }
     let isConsequence = verdict.isOthersDoing || verdict.culprit != nil && verdict.culprit != ring?.rank
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.
     if !hasTold, !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) { say("\(name)\(error)") }
+    // The launcher knows whose failure it is before it sees others end because of it.
+    if !isConsequence { ring?.announceFailure("\(error)") }
     // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.
     if verdict.isKnownToAll { try? ring?.barrier() }
     if !verdict.isKnownToAll, !isConsequence { ring?.fail("\(error)") }
@@ -94,7 +96,8 @@ private struct Verdict {
     /// Whether every rank throws this at the same place.
     var isKnownToAll = true
 
-    init(_ error: any Error) {
+    /// - Parameter hasJoined: this worker has been in a ring.
+    init(_ error: any Error, hasJoined: Bool) {
         switch error {
         case let failure as SharedFailure: culprit = failure.rank
         case TrainingError.gradientNotFinite(_, _, let rank, _), TrainingError.lossNotFinite(_, _, let rank),
@@ -112,8 +115,9 @@ private struct Verdict {
             isOthersDoing = true
             isKnownToAll = false
         case MembershipError.refused, MembershipError.noCoordinator:
-            // Under a launcher, which is the coordinator and lives: another life of this worker may do better.
-            isOthersDoing = getenv("LOCKSTEP_COORDINATOR") != nil
+            // Shut out of a job that goes on without it, or that is over because of another; or under a launcher, which is the coordinator
+            // and lives: another life of this worker may do better.
+            isOthersDoing = hasJoined || getenv("LOCKSTEP_COORDINATOR") != nil
             isKnownToAll = false
         default: isKnownToAll = false
         }
@@ -139,8 +143,8 @@ private final class MembershipReport: Sendable {
         case .refusedStranger(let address, let cause):
             say("refused a connection from \(address): \(cause)")
         case .nobodyHere(let address):
-            say("nobody takes connections at \(address) yet; \(MembershipError.thisHostHint)")
-        case .formed, .joined, .fenced, .left, .silence, .waitingForWorkers, .scale, .gaveUp: break
+            say("nobody takes connections at \(address) yet, where MASTER_ADDR leads; \(MembershipError.thisHostHint)")
+        case .formed, .joined, .fenced, .left, .silence, .waitingForWorkers, .scale, .failing, .gaveUp: break
         }
     }
 }

@@ -21,7 +21,7 @@ package final class Member {
     private var localHost: String?
     private var timer: Timer?
     /// For the coordinator to be found.
-    private let joinLimit: Duration
+    private let searchLimit: Duration
     /// For a sign of life of a coordinator that owes an answer.
     private let waitLimit: Duration
     private let peerTimeout: Duration
@@ -33,7 +33,7 @@ package final class Member {
     /// How long a worker that has left waits for the others to leave too, so that a coordinator in rank 0 is there for all.
     package static let leaveTimeLimit = Duration.seconds(10)
 
-    /// Starts looking for the coordinator, for the environment's `joinTimeout`; a coordinator of which nothing is heard for that long while
+    /// Starts looking for the coordinator, for the environment's `searchTimeout`; a coordinator of which nothing is heard for that long while
     /// this worker waits for a ring is lost.
     ///
     /// - Parameter reached: called when the coordinator is there and has proved itself, with this host's address on the way to it. `join`
@@ -48,7 +48,7 @@ package final class Member {
         rank = environment.rank
         worldSize = environment.worldSize
         self.coordinator = coordinator
-        joinLimit = environment.joinTimeout
+        searchLimit = environment.searchTimeout
         // One that is asked for signs of life at the pace of the peers' time-out gives them no faster.
         waitLimit = max(environment.joinTimeout, environment.peerTimeout * 2)
         peerTimeout = environment.peerTimeout
@@ -61,7 +61,7 @@ package final class Member {
         weak var member: Member?
         timer = try Timer(loop: loop) { member?.timeIsUp() }
         connector = try Connector(
-            loop: loop, host: coordinator.host, port: coordinator.port, within: joinLimit,
+            loop: loop, host: coordinator.host, port: coordinator.port, within: searchLimit,
             options: .conversation(patience: environment.peerTimeout)
         ) { result in member?.connected(result) }
         member = self
@@ -131,7 +131,8 @@ package final class Member {
 
     /// Where nobody is found at an address that leads back to this host.
     private var hint: String {
-        coordinator.isLaunchers || !coordinator.leadsHere ? "" : "; \(MembershipError.thisHostHint)"
+        coordinator.isLaunchers || !coordinator.leadsHere
+            ? "" : "; \(MembershipError.thisHostHint); if it starts later, --join-timeout or LOCKSTEP_JOIN_TIMEOUT says so"
     }
 
     private func fail(_ error: MembershipError) {

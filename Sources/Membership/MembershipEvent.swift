@@ -21,6 +21,8 @@ package enum MembershipEvent: Sendable, Equatable {
     case refusedStranger(address: String, cause: String)
     /// Two members have no connection with each other, or had one that broke, as the first of them says.
     case linkBroken(rank: Int, other: Int, cause: String)
+    /// A member has said that it is about to end because of a failure of its own.
+    case failing(rank: Int)
     /// The first world does not come about: the job is over, and everybody is told why.
     case gaveUp(reason: String)
     /// Nobody has taken this worker's connection to the coordinator for a while, and the address is this host's own.

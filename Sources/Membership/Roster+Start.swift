@@ -90,7 +90,10 @@ extension Roster {
             }
             return
         }
-        guard isStarting else { return lastWords[known] = reason }
+        guard isStarting else {
+            lastWords[known] = reason
+            return actions.append(.tell(.failing(rank: Int(known))))
+        }
         endStart(withEndOf: known, reason)
     }
 

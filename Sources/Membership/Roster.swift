@@ -335,6 +335,7 @@ package struct Roster: ~Copyable {
         guard let entry = entries.removeValue(forKey: rank) else { return }
         rankOf[entry.connection] = nil
         elsewhere[entry.connection] = nil
+        lastWords[rank] = nil
         stalls[rank] = nil
         if let connection { actions.append(.close(connection)) }
     }

@@ -25,6 +25,15 @@ public struct WorkerEnvironment: Sendable, Equatable {
     public var peerTimeout: Duration
     /// How long ranks that start later than others are waited for.
     public var joinTimeout: Duration
+    /// How long the coordinator is looked for: as long as ranks are waited for, unless it is known, or likely, that it is not to be found.
+    package var searchTimeout: Duration {
+        guard let coordinator, isByHand, !coordinator.isOurs, coordinator.leadsHere else { return joinTimeout }
+        if spansHosts { return .zero }
+        return isJoinTimeoutGiven ? joinTimeout : min(joinTimeout, WorkerEnvironment.searchTimeoutHere)
+    }
+    private var isJoinTimeoutGiven = false
+    /// Whether there are ranks on other hosts, as LOCAL_WORLD_SIZE says where it is given.
+    private var spansHosts = false
     /// Whether operations that were started are worked at while the worker computes. nil: unless the ring is within one host whose cores the
     /// workers have taken already.
     public var overlap: Bool?
@@ -77,6 +86,8 @@ public struct WorkerEnvironment: Sendable, Equatable {
     }
 
     package static let usualJoinTimeout = Duration.seconds(120)
+    /// At an address of this host itself: where it is right, all ranks are on this host, and were started together.
+    package static let searchTimeoutHere = Duration.seconds(15)
 
     /// Reads the process's environment.
     public static func current() throws(MembershipError) -> WorkerEnvironment {
@@ -101,6 +112,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
         if let seconds = try number("LOCKSTEP_PEER_TIMEOUT", in: 1...86_400) { peerTimeout = .seconds(seconds) }
         let joinSeconds = try number("LOCKSTEP_JOIN_TIMEOUT", in: 1...86_400)
         joinTimeout = joinSeconds.map { .seconds($0) } ?? min(timeout, WorkerEnvironment.usualJoinTimeout)
+        isJoinTimeoutGiven = joinSeconds != nil
         overlap = try number("LOCKSTEP_OVERLAP", in: 0...1).map { $0 == 1 }
         let givenRank = try number("RANK", in: 0...(WorkerEnvironment.largestWorld - 1))
         let givenSize = try number("WORLD_SIZE", in: 1...WorkerEnvironment.largestWorld)
@@ -114,6 +126,7 @@ public struct WorkerEnvironment: Sendable, Equatable {
         worldSize = givenSize
         localRank = try number("LOCAL_RANK", in: 0...(WorkerEnvironment.largestWorld - 1)) ?? givenRank
         guard worldSize > 1 || value("LOCKSTEP_COORDINATOR") != nil else { return }
+        spansHosts = value("LOCAL_WORLD_SIZE").flatMap { Int($0) }.map { $0 < givenSize } ?? false
 
         let host = try required("MASTER_ADDR")
         _ = try required("MASTER_PORT")

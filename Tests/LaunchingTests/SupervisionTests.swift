@@ -107,6 +107,39 @@ private let ok = ChildProcess.Ending.exited(status: 0)
     #expect(supervision.receive(.tick, at: .milliseconds(1260)).last == .finish(status: WorkerStatus.peerLost))
 }
 
+/// The victim's end is seen long before the end of the one that failed: on a busy machine, or because that one still writes.
+@Test(arguments: [Duration.milliseconds(1), .seconds(9)], [true, false])
+func whoSaidThatItFailsIsWaitedForBeforeItsVictimsAreJudged(later: Duration, isSaid: Bool) {
+    let lost = ChildProcess.Ending.exited(status: WorkerStatus.peerLost)
+    var supervision = three()
+    _ = supervision.receive(.formed(ranks: [0, 1, 2]), at: .zero)
+    if isSaid { #expect(supervision.receive(.failing(rank: 0), at: .seconds(1)) == []) }
+    var actions = supervision.end(1, lost, at: .seconds(1)) + supervision.end(2, lost, at: .seconds(1))
+    let end = Duration.seconds(1) + later
+    while let next = supervision.nextDeadline, next < end { actions += supervision.receive(.tick, at: next) }
+    // Without a word the two are taken for workers that have lost their own connection, as far as anybody can know.
+    #expect(actions.isEmpty == (isSaid || later < Supervision.Limits().judgement), "\(actions)")
+    guard isSaid else { return }
+    let failed = ChildProcess.Ending.exited(status: 1)
+    let last = supervision.end(0, failed, at: end)
+    #expect(last.suffix(2) == [.blame(Life(rank: 0), failed), .finish(status: 1)], "\(last)")
+    #expect(!last.contains { if case .lost = $0 { true } else { false } })
+}
+
+/// It said so, and does not end: its victims are not waited with for ever.
+@Test func whoSaidThatItFailsAndDoesNotEndIsWaitedForNoLongerThanItMayTake() {
+    var supervision = three()
+    _ = supervision.receive(.formed(ranks: [0, 1, 2]), at: .zero)
+    _ = supervision.receive(.failing(rank: 0), at: .seconds(1))
+    _ = supervision.end(1, .exited(status: WorkerStatus.peerLost), at: .seconds(1))
+    var actions: [Supervision.Action] = []
+    while let next = supervision.nextDeadline, next < .seconds(20) { actions += supervision.receive(.tick, at: next) }
+    guard case .lost(let loss)? = actions.first, loss.rank == 1 else {
+        Issue.record("\(actions)")
+        return
+    }
+}
+
 @Test func threeInterruptsPressHarderEachTime() {
     var supervision = three()
     func told(_ signal: Signal, _ reason: Supervision.Reason = .request) -> [Supervision.Action] {

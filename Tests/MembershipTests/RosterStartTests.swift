@@ -85,7 +85,7 @@ import Wire
     @Test func afterTheFirstStepTheOthersGoOn() {
         var table = table(3, formed: true)
         #expect(table.say(2, .begun).isEmpty)
-        #expect(table.say(1, .failing(reason: "a bug")).isEmpty)
+        #expect(table.say(1, .failing(reason: "a bug")).events == [.failing(rank: 1)])
         let actions = table.receive(.closed(11, cause: "gone"))
         #expect(actions.refusals.isEmpty && actions.events == [.lost(rank: 1, cause: "it ended: a bug")])
     }
@@ -128,8 +128,8 @@ import Wire
             var actions = isFarFirst ? far(&table) : table.join(0, member: own)
             #expect(actions.refusals.isEmpty)
             actions = isFarFirst ? table.join(0, member: own) : far(&table)
-            let reason = try #require(reason(actions, to: [10, 11]))
-            #expect(reason.hasPrefix("MASTER_ADDR leads rank 0 to \(host), which is its own host only, and rank 1 comes from 10.0.0.9:"))
+            let said = try #require(reason(actions, to: [10, 11]))
+            #expect(said.hasPrefix("MASTER_ADDR leads rank 0 to \(host), which is its own host only, and rank 1 comes from 10.0.0.9:"))
         }
     }
 
