@@ -9,10 +9,14 @@ struct ImageTask {
     let model: ImageModel
 
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring) throws {
-        let recipe = try defaults.recipe(options, sampleCount: training.count)
-        let optimizer = try defaults.optimizer(options)
-        let parameters = model.network.namedParameters().reduce(0) { $0 + Double($1.parameter.count) }
-        try requireMemory(.training(parameters: parameters, options, optimizer, ring))
+        // Whatever is wrong is told once, and not by each rank.
+        let (recipe, optimizer) = try ring.together("planning the run") {
+            let recipe = try defaults.recipe(options, sampleCount: training.count)
+            let optimizer = try defaults.optimizer(options)
+            let parameters = model.network.namedParameters().reduce(0) { $0 + Double($1.parameter.count) }
+            try requireMemory(.training(parameters: parameters, options, optimizer, ring))
+            return (recipe, optimizer)
+        }
         let trainer = try Trainer(model: model.network, data: training, optimizer: optimizer, recipe: recipe, ring: ring) {
             batch, tape in softmaxCrossEntropy(model.logits(batch, tape), tape.indices(batch.labels, [batch.count]))
         }

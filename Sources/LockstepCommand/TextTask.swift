@@ -33,13 +33,16 @@ struct TextTask {
 
     /// - Parameter recomputesBlocks: see `GPT.recomputesBlocks`; no bits depend on it.
     func run(_ options: TrainingOptions, _ defaults: TaskDefaults, _ ring: Ring, recomputesBlocks: Bool) throws {
-        let recipe = try defaults.recipe(options, sampleCount: training.count)
-        let optimizer = try defaults.optimizer(options)
-        var need = MemoryNeed.training(
-            parameters: configuration.parameterCount, options, optimizer, ring)
-        need.activationBytes = 4 * configuration.activationCount(
-            samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks)
-        try requireMemory(need)
+        // Whatever is wrong is told once, and not by each rank.
+        let (recipe, optimizer) = try ring.together("planning the run") {
+            let recipe = try defaults.recipe(options, sampleCount: training.count)
+            let optimizer = try defaults.optimizer(options)
+            var need = MemoryNeed.training(parameters: configuration.parameterCount, options, optimizer, ring)
+            need.activationBytes = 4 * configuration.activationCount(
+                samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks)
+            try requireMemory(need)
+            return (recipe, optimizer)
+        }
         let model = GPT(configuration, recomputesBlocks: recomputesBlocks)
         func loss(_ batch: TextBatch, _ tape: Tape) -> Loss {
             softmaxCrossEntropy(

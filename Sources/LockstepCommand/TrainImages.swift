@@ -20,7 +20,9 @@ struct TrainDigits: ParsableCommand {
     func run() throws {
         try asTrainer(options) { ring in
             let digits = Digits()
-            let network = try model.network(digits.training, usual: .mlp, hidden: [256], dropout: Self.defaults.dropout, options: options)
+            let network = try ring.together("building the model") {
+                try model.network(digits.training, usual: .mlp, hidden: [256], dropout: Self.defaults.dropout, options: options)
+            }
             try ImageTask(name: "digits", training: digits.training, test: digits.test, model: network)
                 .run(options, Self.defaults, ring)
         }
@@ -54,8 +56,10 @@ struct TrainImages<Source: ImageSource>: ParsableCommand {
         try asTrainer(options) { ring in
             let images = try ring.together("reading the data") { try Source.images(in: data) }
             if ring.isFirst { for note in images.notes { printError(note) } }
-            let network = try model.network(
-                images.training, usual: Source.usual, hidden: [512, 512], dropout: Source.defaults.dropout, options: options)
+            let network = try ring.together("building the model") {
+                try model.network(
+                    images.training, usual: Source.usual, hidden: [512, 512], dropout: Source.defaults.dropout, options: options)
+            }
             try ImageTask(name: Source.name, training: images.training, test: images.test, model: network)
                 .run(options, Source.defaults, ring)
         }

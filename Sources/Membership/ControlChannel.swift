@@ -88,15 +88,21 @@ package final class ControlChannel: StreamReceiver {
     }
 
     package func ended(_ stream: TCPStream, error: LoopError?) {
-        fail(sendFault ?? error?.description ?? "its process ended or closed the connection")
+        fail(sendFault ?? ControlChannel.cause(error))
     }
 
     /// A peer that is gone may have said why before: that is read first, and then the end, which is sure to come.
     package func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
         unsent.removeValue(forKey: token)?.deallocate()
         guard let error, !hasEnded else { return }
-        sendFault = sendFault ?? error.description
-        if !stream.isReading { fail(error.description) }
+        sendFault = sendFault ?? ControlChannel.cause(error)
+        if !stream.isReading { fail(ControlChannel.cause(error)) }
+    }
+
+    /// What the end of a conversation means to people, however this end has come to see it.
+    private static func cause(_ error: LoopError?) -> String {
+        guard let error, error.code != .brokenPipe else { return "its process ended or closed the connection" }
+        return error.code == .connectionReset ? "its process ended, or the connection was reset on the way" : error.description
     }
 
     private func fail(_ cause: String) {

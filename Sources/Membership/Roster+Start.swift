@@ -36,7 +36,12 @@ extension Roster {
         informed.formUnion(missing.map { UInt32($0) })
         endStart(
             "rank \(names) of \(configuration.worldSize) did not join within \(configuration.joinTimeLimit.secondsText)"
-                + (lastRefused.map { "; refused was \($0)" } ?? ""))
+                + (lastRefused.map { "; refused was \($0)" } ?? hintForTheMissing))
+    }
+
+    /// What may be wrong where nothing at all has come.
+    private var hintForTheMissing: String {
+        configuration.ownRank == nil ? "" : " (MASTER_ADDR must lead every rank to rank 0's host, and MASTER_PORT be open there)"
     }
 
     /// The process that the coordinator is in ends.

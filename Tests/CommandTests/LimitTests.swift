@@ -117,6 +117,8 @@ import Testing
             #expect(ended.status == 1 && ended.errors.contains("a model of 85 million parameters takes 2 GB"), "\(ended.errors)")
             #expect(ended.errors.contains(limit.contains("-v") ? "ulimit -v" : "ulimit -d"), "\(ended.errors)")
             #expect(!ended.errors.contains("started again") && !ended.errors.contains("Backtrace"), "\(ended.errors)")
+            // One rank says it for all; the launcher names that one.
+            #expect(ended.errorLines.count { $0.contains("make the model smaller") } == 1 && ended.errorLines.count <= 2, "\(ended.errors)")
         }
     }
 
@@ -135,6 +137,7 @@ import Testing
         let ended = try LimitTests.run(
             "echo $$ > \(group.path)/cgroup.procs", LimitTests.textTask(directory) + LimitTests.large + ["--out", directory("run")])
         #expect(ended.status == 1 && ended.errors.contains("a model of 85 million parameters takes "), "\(ended.errors)")
+        #expect(ended.errorLines.count { $0.contains("make the model smaller") } == 1, "\(ended.errors)")
         #expect(ended.errors.contains("cgroup") && ended.errors.contains("315 MB") && !ended.errors.contains("SIGKILL"), "\(ended.errors)")
         // What fits is trained.
         let small = try LimitTests.run("echo $$ > \(group.path)/cgroup.procs", ["train", "digits", "--hidden", "16", "--steps", "3", "-n", "2"])

@@ -20,6 +20,8 @@ class Campaign:
         self.rounds = 0
         self.runs = 0
         self.reference = None
+        # What a run takes at most, in bytes, once that has been wanted.
+        self.usage = None
         self.first_step = 0.5
         self.started = time.monotonic()
         self.deadline = self.started + options.minutes * 60 if options.minutes else None

@@ -29,6 +29,7 @@ from typing import Callable
 
 from hosts import Hosts, lack
 from job import Job, Wrong, process_parent
+from memory import SPARE, Addresses, Group, Hog, group_root
 
 KINDS = {}
 
@@ -306,3 +307,80 @@ def coordinator_gone(campaign, out):
             statuses = again.end()
             if set(statuses) != {0} or again.digest() != campaign.reference:
                 raise Wrong(f"resumed: {statuses}, digest {again.digest()}\n{again.all_said()}")
+
+
+# Little memory
+
+@kind("memory", when="run")
+def small_memory(campaign, out):
+    """a run in a memory cgroup (as root; where none can be made, under `ulimit -v`): one that is too small for the model
+    is refused in one line before anything starts; one that something else fills up in the middle of the run ends in the
+    right digest or in a line that names what was killed"""
+    root = group_root()
+    if root is None:
+        return small_addresses(campaign, out)
+    workers = campaign.options.workers
+    if campaign.random.random() < 0.5:
+        limit = round(campaign.random.uniform(0.8, 1) * SPARE * workers)
+        with Group(root, limit) as group:
+            job = campaign.start(out, wrapper=group.wrapper)
+            status, digest, text = the_end(job)
+        refusals = text.count("make the model smaller")
+        if status != 1 or digest or refusals != 1 or job.read_metrics() or "SIGKILL" in text:
+            raise Wrong(f"{limit} bytes for {workers} workers: status {status}, {refusals} refusals\n{text}")
+        return
+    most = usage(campaign, root, out)
+    limit = 2 * most + SPARE * workers
+    with Group(root, limit) as group:
+        flags = [*campaign.options.flags, "--max-restarts", "3"]
+        job = campaign.start(out, wrapper=group.wrapper, flags=flags)
+        share = campaign.random.uniform(0.3, 1)
+        if not job.wait(lambda: len(job.read_metrics()) > campaign.random.randint(1, 20), "steps"):
+            raise Wrong(f"the run ended early\n{job.log.read_text(errors='replace')}")
+        with Hog(group, limit - round(share * most)):
+            status, digest, text = the_end(job)
+    if status == 0 and digest == campaign.reference:
+        return
+    if status == 0 or digest or "lockstep: " not in text or "SIGKILL" not in text or is_crash(text):
+        raise Wrong(f"{share:.2f} of {most} bytes left: status {status}, digest {digest}\n{text[-4000:]}")
+
+
+def small_addresses(campaign, out):
+    with Addresses(round(campaign.random.uniform(50e6, 2e9))) as limit:
+        job = campaign.start(out, wrapper=limit.wrapper, flags=[*campaign.options.flags, "--max-restarts", "3"])
+        status, digest, text = the_end(job)
+    if status == 0 and digest == campaign.reference:
+        return
+    if status == 0 or digest or not text.strip() or is_crash(text):
+        raise Wrong(f"{limit.bytes} bytes of addresses: status {status}, digest {digest}\n{text[-4000:]}")
+
+
+def the_end(job):
+    """Waits for the end of a run that may end in any way: status, digest and what it said. Nothing of it may stay."""
+    try:
+        status, digest = job.end()
+        deadline = time.monotonic() + 2
+        while job.left():
+            if time.monotonic() > deadline:
+                raise Wrong(f"left behind: {job.left()}")
+            time.sleep(0.01)
+        return status, digest, job.log.read_text(errors="replace")
+    finally:
+        job.destroy()
+
+
+def usage(campaign, root, out):
+    """What a run takes at most, in bytes; found out once."""
+    if not campaign.usage:
+        with Group(root) as group:
+            job = campaign.start(out.with_name("usage"), wrapper=group.wrapper)
+            status, digest, text = the_end(job)
+            if status != 0 or digest != campaign.reference:
+                raise Wrong(f"in a cgroup without a limit: status {status}\n{text[-4000:]}")
+            campaign.usage = group.peak()
+        shutil.rmtree(job.out, ignore_errors=True)
+    return campaign.usage
+
+
+def is_crash(text):
+    return any(word in text for word in ("Fatal error", "Backtrace", "SIGSEGV", "SIGABRT", "SIGILL", "SIGBUS"))
