@@ -40,7 +40,10 @@ public func runWorker(threadsPerWorker: Int = 1, _ body: (Ring) throws -> Void) 
         // Before there are threads for products, which are to take no signals either.
         try ComputeThread.enter()
         try setThreadsPerWorker(threadsPerWorker)
+        let isByHand = environment.isByHand
         let joined = try Ring(environment, told: MembershipReport().tell) { error in
+            // Nobody else tells it, and the others may have to be waited for.
+            guard isByHand else { return }
             say("\(name)\(error)")
             hasTold = true
         }

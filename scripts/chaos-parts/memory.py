@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from job import Wrong
+
 ROOTS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 NUMBERS = itertools.count(1)
 # What Lockstep reckons that a worker takes before it has a model: less than that for each, and every model is refused.
@@ -50,8 +52,12 @@ class Group:
 
     @property
     def wrapper(self):
-        """A command that puts itself into the group and becomes the one that follows it."""
-        return ["sh", "-c", f'echo $$ >"{self.path}/cgroup.procs" && exec "$@"', "sh"]
+        """A command that puts itself into the group and becomes the one that follows it; where memory runs out, it and
+        what it starts are ended before anything else."""
+        return self.into("echo 1000 >/proc/self/oom_score_adj")
+
+    def into(self, first=":"):
+        return ["sh", "-c", f'{first} && echo $$ >"{self.path}/cgroup.procs" && exec "$@"', "sh"]
 
     def __enter__(self):
         return self
@@ -68,12 +74,10 @@ class Group:
 
 
 class Hog:
-    """A process that fills up a group with so many bytes. The kernel never ends it for that: it ends another one."""
+    """A process that fills up a group with so many bytes."""
 
     PROGRAM = """
 import mmap, sys
-with open("/proc/self/oom_score_adj", "w") as file:
-    file.write("-1000")
 left = int(sys.argv[1])
 held = []
 while left > 0:
@@ -87,12 +91,14 @@ sys.stdin.read()
 
     def __init__(self, group, count):
         self.process = subprocess.Popen(
-            [*group.wrapper, sys.executable, "-c", self.PROGRAM, str(count)], stdin=subprocess.PIPE)
+            [*group.into(), sys.executable, "-c", self.PROGRAM, str(count)], stdin=subprocess.PIPE)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        if self.process.poll() is not None:
+            raise Wrong(f"what was to fill up the memory has ended itself, with {self.process.returncode}")
         self.process.kill()
         self.process.wait()
         self.process.stdin.close()
