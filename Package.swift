@@ -40,7 +40,9 @@ let package = Package(
         .target(name: "Membership", dependencies: ["EventLoop", "Wire"]),
         .target(
             name: "Collectives",
-            dependencies: ["CProcess", "CRawRing", "CReductionKernels", "EventLoop", "Membership", "Processes", "Wire"]),
+            dependencies: ["CProcess", "CReductionKernels", "EventLoop", "Membership", "Processes", "Wire"]),
+        // `lockstep check` and `lockstep bench`.
+        .target(name: "RingDiagnostics", dependencies: ["CRawRing", "Collectives", "Membership", "Wire"]),
         .target(name: "NeuralNetworks", dependencies: ["Tensors"]),
         .target(name: "Optimizers", dependencies: ["CTensorKernels", "Tensors"]),
         .target(
@@ -70,14 +72,14 @@ let package = Package(
         .executableTarget(
             name: "LockstepCommand",
             dependencies: [
-                "CProcess", "EventLoop", "Launching", "Lockstep", "Membership", "Processes", "RawText", "Wire",
+                "CProcess", "EventLoop", "Launching", "Lockstep", "Membership", "Processes", "RawText", "RingDiagnostics", "Wire",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ]),
 
         // The README's custom trainer.
-        .executableTarget(name: "Spirals", dependencies: ["Lockstep"]),
+        .executableTarget(name: "Spirals", dependencies: ["Lockstep"], path: "Sources/Examples/Spirals"),
         // An example of a loss over the global batch.
-        .executableTarget(name: "Contrast", dependencies: ["Lockstep"]),
+        .executableTarget(name: "Contrast", dependencies: ["Lockstep"], path: "Sources/Examples/Contrast"),
 
         // What tests share, and what they run as processes of their own.
         .target(
@@ -104,7 +106,8 @@ let package = Package(
         .testTarget(name: "MembershipTests", dependencies: ["Membership", "TestSupport", "Wire"]),
         .testTarget(
             name: "CollectivesTests",
-            dependencies: ["CRawRing", "Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+            dependencies: ["Collectives", "Probe", "TestSupport", .product(name: "BigInt", package: "BigInt")]),
+        .testTarget(name: "RingDiagnosticsTests", dependencies: ["CRawRing", "Probe", "RingDiagnostics", "TestSupport"]),
         .testTarget(name: "SimulationTests", dependencies: ["Collectives", "Membership", "TestSupport", "Wire"]),
         .testTarget(name: "NeuralNetworksTests", dependencies: ["NeuralNetworks", "Optimizers"]),
         .testTarget(name: "OptimizersTests", dependencies: ["Optimizers"]),

@@ -6,8 +6,6 @@ public enum CheckpointError: Error, Sendable, Equatable {
     case system(operation: String, path: String, errno: Int32)
     /// The text is not JSON. `offset` is in bytes.
     case invalidJSON(offset: Int, reason: String)
-    /// A value cannot be kept as JSON, or not be read back as the type asked for.
-    case unfitJSON(reason: String)
     /// The file breaks the safetensors format.
     case invalidSafetensors(path: String, reason: String)
     /// The manifest is not one, or was altered.
@@ -39,8 +37,6 @@ extension CheckpointError: CustomStringConvertible {
             return "cannot \(operation) \(path): \(String(cString: strerror(errno)))\(CheckpointError.advice(errno))"
         case .invalidJSON(let offset, let reason):
             return "not JSON at byte \(offset): \(reason)"
-        case .unfitJSON(let reason):
-            return reason
         case .invalidSafetensors(let path, let reason):
             return "\(path) is not a valid safetensors file: \(reason)"
         case .invalidManifest(let path, let reason):

@@ -22,7 +22,7 @@ public struct ReLU: ActivationLayer {
 
 /// x Phi(x), exact or in GPT-2's tanh approximation.
 public struct GELU: ActivationLayer {
-    public enum Kind: String, Sendable, Hashable, Codable {
+    public enum Kind: String, Sendable, Hashable {
         case exact, tanh
     }
 

@@ -5,7 +5,7 @@ import Tensors
 /// Two convolutions of 3 x 3, each followed by relu and the largest of 2 x 2, then a hidden layer: for MNIST's 28 x 28 with the
 /// widths that are the defaults, 421,642 parameters.
 public struct CNN: Layer {
-    public struct Configuration: Sendable, Hashable, Codable {
+    public struct Configuration: Sendable, Hashable {
         public var channels: Int
         public var height: Int
         public var width: Int

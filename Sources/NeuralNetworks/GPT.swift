@@ -8,7 +8,7 @@ import Tensors
 ///
 /// Sources: A. Radford et al., "Language models are unsupervised multitask learners", 2019; A. Karpathy's nanoGPT.
 public struct GPT: Module {
-    public struct Configuration: Sendable, Hashable, Codable {
+    public struct Configuration: Sendable, Hashable {
         public var vocabulary: Int
         public var context: Int
         public var layers: Int

@@ -8,7 +8,7 @@ import Tensors
 ///
 /// Source: K. He et al., "Deep residual learning for image recognition", arXiv:1512.03385, section 4.2.
 public struct ResNet: Layer {
-    public struct Configuration: Sendable, Hashable, Codable {
+    public struct Configuration: Sendable, Hashable {
         public var channels: Int
         public var classes: Int
         /// Residual blocks a stage: 3 for the paper's ResNet-20.

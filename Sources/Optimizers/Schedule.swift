@@ -7,8 +7,8 @@ import CTensorKernels
 /// host gets the same bits: the cosine is not the C library's.
 ///
 /// Source: I. Loshchilov, F. Hutter, "SGDR", arXiv:1608.03983.
-public struct Schedule: Sendable, Hashable, Codable {
-    public enum Decay: Sendable, Hashable, Codable {
+public struct Schedule: Sendable, Hashable {
+    public enum Decay: Sendable, Hashable {
         case constant
         case cosine(endStep: Int, minimum: Double)
     }
