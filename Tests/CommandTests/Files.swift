@@ -12,8 +12,8 @@ final class TemporaryDirectory {
     }
 
     deinit {
-        // Of a file system mounted on it, if there is one: nothing then.
-        _ = umount(path)
+        // Of a file system mounted on it, if there is one, though a file in it may still be open.
+        _ = umount2(path, Int32(MNT_DETACH))
         for entry in entries(below: path).reversed() { _ = remove(path + "/" + entry) }
         rmdir(path)
     }

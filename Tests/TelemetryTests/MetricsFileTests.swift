@@ -251,7 +251,7 @@ final class SmallDisk {
     }
 
     deinit {
-        umount(path)
+        umount2(path, Int32(MNT_DETACH))
         rmdir(path)
     }
 
