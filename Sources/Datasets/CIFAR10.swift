@@ -13,7 +13,9 @@ public struct CIFAR10: Sendable {
     private static let recordBytes = 1 + pixelBytes
     private static let trainingFiles = 5
 
+    /// The images of `data_batch_1.bin` to `data_batch_5.bin`, as far as they are there.
     public let training: LabelledImages
+    /// The images of `test_batch.bin`.
     public let test: LabelledImages
     /// What the set lacks, a line each: it may be a part on purpose.
     public let notes: [String]

@@ -7,8 +7,11 @@ public struct LabelledImages: Dataset, Equatable {
 
     /// The number of images.
     public let count: Int
+    /// Channels of an image, C.
     public let channels: Int
+    /// Rows of an image, H.
     public let height: Int
+    /// Columns of an image, W.
     public let width: Int
     /// The number of classes; every label is less.
     public let classes: Int

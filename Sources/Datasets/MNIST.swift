@@ -6,7 +6,9 @@
 public struct MNIST: Sendable {
     private static let classes = 10
 
+    /// The images to train on.
     public let training: LabelledImages
+    /// The images to test with.
     public let test: LabelledImages
 
     /// Reads and checks all four files.

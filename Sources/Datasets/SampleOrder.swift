@@ -15,6 +15,7 @@ public struct SampleOrder: Sendable, Hashable {
     /// still cost some 150 ns a sample only.
     private static let rounds: UInt64 = 16
 
+    /// The run's seed.
     public let seed: UInt64
     /// The number of samples, and of positions in an epoch.
     public let count: Int

@@ -32,6 +32,7 @@ public struct TokenFile: Sendable {
     private let file: InputFile
     private let dataOffset: Int
 
+    /// The file's path.
     public var path: String { file.path }
 
     /// - Throws: a `DatasetError` for a file that cannot be read, is of another kind, or does not have the size that it announces.

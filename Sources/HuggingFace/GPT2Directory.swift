@@ -9,6 +9,7 @@ import Tensors
 /// configuration ties the head to the embedding and the files have both, they decide, as in transformers 5: the head is tied if
 /// the two are equal, and one of its own otherwise. With only one of the two, that is both.
 public struct GPT2Directory: Sendable {
+    /// The directory's path.
     public let path: String
     /// What `GPT` to make, to be filled by `load`; without dropout, which the file only recommends.
     public let configuration: GPT.Configuration

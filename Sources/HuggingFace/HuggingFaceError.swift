@@ -12,6 +12,7 @@ public enum HuggingFaceError: Error, Sendable, Equatable, CustomStringConvertibl
     case tensor(path: String, name: String, reason: String)
     /// There is a model already where one should be written.
     case occupied(path: String)
+    /// A file could not be read or written.
     case file(CheckpointError)
 
     public var description: String {

@@ -16,18 +16,23 @@ extension ActivationLayer {
 
 /// max(x, 0)
 public struct ReLU: ActivationLayer {
+    /// A layer without parameters: max(x, 0).
     public init() {}
     var activation: Activation { .relu }
 }
 
 /// x Phi(x), exact or in GPT-2's tanh approximation.
 public struct GELU: ActivationLayer {
+    /// Which of the two formulas.
     public enum Kind: String, Sendable, Hashable {
+        /// `exact`: x Phi(x), Phi the normal distribution. `tanh`: GPT-2's approximation of it.
         case exact, tanh
     }
 
+    /// Which of the two formulas it computes.
     public let kind: Kind
 
+    /// A layer without parameters.
     public init(_ kind: Kind = .exact) { self.kind = kind }
 
     var activation: Activation { kind.activation }

@@ -5,13 +5,19 @@ import Tensors
 /// Two convolutions of 3 x 3, each followed by relu and the largest of 2 x 2, then a hidden layer: for MNIST's 28 x 28 with the
 /// widths that are the defaults, 421,642 parameters.
 public struct CNN: Layer {
+    /// The sizes of a ``CNN``.
     public struct Configuration: Sendable, Hashable {
+        /// Channels of an image, C.
         public var channels: Int
+        /// Rows of an image, H; at least 4.
         public var height: Int
+        /// Columns of an image, W; at least 4.
         public var width: Int
+        /// Classes to tell apart.
         public var classes: Int
         /// Channels after the first and after the second convolution.
         public var firstChannels: Int
+        /// Channels after the second convolution.
         public var secondChannels: Int
         /// Units of the hidden layer.
         public var hidden: Int
@@ -35,12 +41,18 @@ public struct CNN: Layer {
         }
     }
 
+    /// The sizes that it was made with.
     public let configuration: Configuration
+    /// C to `firstChannels` channels, 3 x 3.
     public let first: Conv2d
+    /// `firstChannels` to `secondChannels` channels, 3 x 3.
     public let second: Conv2d
+    /// All positions and channels after two poolings to `hidden` units.
     public let hidden: Linear
+    /// `hidden` units to logits.
     public let output: Linear
 
+    /// A network of these sizes, whose weights are drawn when its parameters are laid out.
     public init(_ configuration: Configuration) {
         self.configuration = configuration
         first = Conv2d(configuration.channels, configuration.firstChannels, kernel: 3, padding: 1)
@@ -50,6 +62,7 @@ public struct CNN: Layer {
         output = Linear(configuration.hidden, configuration.classes)
     }
 
+    /// Logits (N, classes) of images (N, H, W, C).
     public func callAsFunction(_ images: Tensor) -> Tensor {
         // Relu after the pooling gives the same numbers and gradients as before it, for a quarter of the elements.
         let x = second(first(images).maxPooled(2).relu()).maxPooled(2).relu()

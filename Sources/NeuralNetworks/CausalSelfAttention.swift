@@ -2,9 +2,13 @@ import Tensors
 
 /// Multi-head self-attention in which a position sees itself and those before it: (B, T, C) to (B, T, C).
 public struct CausalSelfAttention: Layer {
+    /// Attention heads; they divide C.
     public let heads: Int
+    /// The rate of dropout on the probabilities and on the result.
     public let dropout: Float
+    /// C to 3 C: queries, keys and values, one after the other.
     public let qkv: Linear
+    /// C to C, after the heads.
     public let projection: Linear
 
     /// `dropout` is applied to the probabilities and to the result. Weights are normal with the given deviations,
@@ -21,6 +25,7 @@ public struct CausalSelfAttention: Layer {
             embedding, embedding, bias: bias, weight: .normal(deviation: projectionDeviation), bias: .zeros)
     }
 
+    /// (B, T, C) to (B, T, C).
     public func callAsFunction(_ input: Tensor) -> Tensor {
         projection(qkv(input).causalAttention(heads: heads, dropout: dropout)).dropout(dropout)
     }

@@ -4,8 +4,11 @@ import Tensors
 public struct Conv2d: Layer, FusingLayer {
     /// (outputs, inputs, kernel, kernel), as PyTorch stores it.
     public let weight: Parameter
+    /// (outputs); nil for none.
     public let bias: Parameter?
+    /// Rows and columns from one window to the next.
     public let stride: Int
+    /// Rows and columns of zeros around an image.
     public let padding: Int
 
     /// First values as PyTorch draws them, uniform within 1 / sqrt(inputs * kernel * kernel), unless others are given.
@@ -20,6 +23,7 @@ public struct Conv2d: Layer, FusingLayer {
         self.padding = padding
     }
 
+    /// (N, H, W, inputs) to (N, H', W', outputs).
     public func callAsFunction(_ input: Tensor) -> Tensor { self(input, activation: .none) }
 
     /// The convolution and what follows it.

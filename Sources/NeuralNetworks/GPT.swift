@@ -8,17 +8,25 @@ import Tensors
 ///
 /// Sources: A. Radford et al., "Language models are unsupervised multitask learners", 2019; A. Karpathy's nanoGPT.
 public struct GPT: Module {
+    /// The sizes of a ``GPT``, and what else tells one from another.
     public struct Configuration: Sendable, Hashable {
+        /// Tokens that there are, V.
         public var vocabulary: Int
+        /// The most tokens that the model sees at once.
         public var context: Int
+        /// Blocks, L.
         public var layers: Int
+        /// Attention heads; they divide the width.
         public var heads: Int
+        /// Width of the model, C.
         public var embedding: Int
+        /// The rate of dropout after the embedding, in attention and at the end of both parts of a block.
         public var dropout: Float
         /// Whether linear layers and layer normalisations have biases.
         public var bias: Bool
         /// Whether the head's weight is the token embedding's.
         public var tiedHead: Bool
+        /// The activation inside the feed-forward layers.
         public var gelu: GELU.Kind
         /// What layer normalisations add to the variance.
         public var normEpsilon: Float = 1e-5
@@ -42,10 +50,15 @@ public struct GPT: Module {
         }
     }
 
+    /// What it was made with.
     public let configuration: Configuration
+    /// (V, C) a row for each token; the head's weight, too, if that is tied.
     public let tokenEmbedding: Embedding
+    /// (context, C) a row for each position.
     public let positionEmbedding: Embedding
+    /// The blocks, first to last.
     public let blocks: [Block]
+    /// The normalization before the head.
     public let finalNorm: LayerNorm
     /// Nil when the head is tied.
     public let head: Linear?
@@ -54,6 +67,7 @@ public struct GPT: Module {
     /// same bits for a fraction of the memory and about a third more time.
     public let recomputesBlocks: Bool
 
+    /// A model whose weights are drawn when its parameters are laid out.
     public init(_ configuration: Configuration, recomputesBlocks: Bool = false) {
         self.configuration = configuration
         self.recomputesBlocks = recomputesBlocks
@@ -77,9 +91,13 @@ public struct GPT: Module {
 
     /// x + attention(norm(x)), then x + mlp(norm(x)).
     public struct Block: Layer {
+        /// Before the attention.
         public let attentionNorm: LayerNorm
+        /// Each position sees itself and those before it.
         public let attention: CausalSelfAttention
+        /// Before the feed-forward layers.
         public let mlpNorm: LayerNorm
+        /// Each position by itself.
         public let mlp: FeedForward
 
         init(_ configuration: Configuration) {
@@ -92,6 +110,7 @@ public struct GPT: Module {
             mlp = FeedForward(configuration, projectionDeviation: projectionDeviation)
         }
 
+        /// (B, T, C) to (B, T, C).
         public func callAsFunction(_ input: Tensor) -> Tensor {
             let x = input + attention(attentionNorm(input))
             return x + mlp(mlpNorm(x))
@@ -100,7 +119,9 @@ public struct GPT: Module {
 
     /// Linear to four times the width or what the configuration says, GELU, and back.
     public struct FeedForward: Layer {
+        /// C to the width inside.
         public let up: Linear
+        /// The width inside to C.
         public let down: Linear
         let activation: Activation
         let dropout: Float
@@ -114,6 +135,7 @@ public struct GPT: Module {
             dropout = configuration.dropout
         }
 
+        /// (B, T, C) to (B, T, C).
         public func callAsFunction(_ input: Tensor) -> Tensor { down(up(input, activation: activation)).dropout(dropout) }
     }
 }

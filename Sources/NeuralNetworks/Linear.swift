@@ -2,7 +2,9 @@ import Tensors
 
 /// y = x W^T + b, with W (outputs, inputs) as PyTorch stores it.
 public struct Linear: Layer, FusingLayer {
+    /// (outputs, inputs)
     public let weight: Parameter
+    /// (outputs); nil for none.
     public let bias: Parameter?
 
     /// First values as PyTorch draws them, uniform within 1 / sqrt(inputs), unless others are given.
@@ -15,6 +17,7 @@ public struct Linear: Layer, FusingLayer {
         self.bias = bias ? Parameter([outputs], biasInitialization ?? usual) : nil
     }
 
+    /// (..., inputs) to (..., outputs).
     public func callAsFunction(_ input: Tensor) -> Tensor { input.linear(weight, bias: bias) }
 
     /// The map and what follows it in one pass over memory.

@@ -13,6 +13,7 @@ public protocol Module {}
 
 /// A module that maps one tensor to another: what `Sequential` and `Residual` are made of.
 public protocol Layer: Module {
+    /// The forward pass.
     func callAsFunction(_ input: Tensor) -> Tensor
 }
 

@@ -8,14 +8,18 @@ import Tensors
 ///
 /// Source: K. He et al., "Deep residual learning for image recognition", arXiv:1512.03385, section 4.2.
 public struct ResNet: Layer {
+    /// The sizes of a ``ResNet``.
     public struct Configuration: Sendable, Hashable {
+        /// Channels of an image, C.
         public var channels: Int
+        /// Classes to tell apart.
         public var classes: Int
         /// Residual blocks a stage: 3 for the paper's ResNet-20.
         public var blocks: Int
         /// Channels of the first stage.
         public var width: Int
 
+        /// By default one block a stage, and 16 channels in the first one.
         public init(channels: Int, classes: Int, blocks: Int = 1, width: Int = 16) {
             self.channels = channels
             self.classes = classes
@@ -24,12 +28,18 @@ public struct ResNet: Layer {
         }
     }
 
+    /// The sizes that it was made with.
     public let configuration: Configuration
+    /// C to `width` channels, 3 x 3.
     public let stem: Conv2d
+    /// After the first convolution.
     public let stemNorm: BatchNorm
+    /// The blocks of all three stages, first to last.
     public let blocks: [Block]
+    /// The mean over positions to logits.
     public let output: Linear
 
+    /// A network of these sizes, whose weights are drawn when its parameters are laid out.
     public init(_ configuration: Configuration) {
         self.configuration = configuration
         stem = Self.convolution(configuration.channels, configuration.width)
@@ -47,6 +57,7 @@ public struct ResNet: Layer {
         output = Linear(channels, configuration.classes)
     }
 
+    /// Logits (N, classes) of images (N, H, W, C).
     public func callAsFunction(_ images: Tensor) -> Tensor {
         var x = stemNorm(stem(images), activation: .relu)
         for block in blocks { x = block(x) }
@@ -62,12 +73,17 @@ public struct ResNet: Layer {
 
     /// relu(shortcut(x) + norm(conv(relu(norm(conv(x))))))
     public struct Block: Layer {
+        /// 3 x 3, with the block's stride.
         public let first: Conv2d
+        /// After the first convolution.
         public let firstNorm: BatchNorm
+        /// 3 x 3.
         public let second: Conv2d
+        /// After the second convolution.
         public let secondNorm: BatchNorm
         /// Nil where the block changes nothing about the shape.
         public let shortcut: Conv2d?
+        /// After the shortcut; nil where there is none.
         public let shortcutNorm: BatchNorm?
 
         init(_ inputs: Int, _ outputs: Int, stride: Int) {
@@ -80,6 +96,7 @@ public struct ResNet: Layer {
             shortcutNorm = isShaped ? BatchNorm(outputs) : nil
         }
 
+        /// (N, H, W, inputs) to (N, H', W', outputs).
         public func callAsFunction(_ input: Tensor) -> Tensor {
             let x = secondNorm(second(firstNorm(first(input), activation: .relu)))
             guard let shortcut, let shortcutNorm else { return (x + input).relu() }

@@ -2,11 +2,15 @@ import Tensors
 
 /// Layers one after the other. An activation that follows a layer which can take it in runs in the same pass over memory.
 public struct Sequential: Layer {
+    /// First to last.
     public let layers: [any Layer]
 
+    /// Layers first to last.
     public init(_ layers: any Layer...) { self.layers = layers }
+    /// Layers first to last.
     public init(_ layers: [any Layer]) { self.layers = layers }
 
+    /// Each layer gets what the one before it returned.
     public func callAsFunction(_ input: Tensor) -> Tensor {
         var x = input
         var index = 0

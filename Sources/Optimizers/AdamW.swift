@@ -7,11 +7,16 @@ import CTensorKernels
 ///
 /// Source: I. Loshchilov, F. Hutter, "Decoupled weight decay regularization", arXiv:1711.05101.
 public struct AdamW: Optimizer {
+    /// The decay rate of the first moment.
     public let beta1: Double
+    /// The decay rate of the second moment.
     public let beta2: Double
+    /// What is added to the root of the second moment.
     public let epsilon: Double
+    /// Times the learning rate, the part of a weight that is taken off each step; for parameters that decay.
     public let weightDecay: Double
 
+    /// The defaults are PyTorch's.
     public init(beta1: Double = 0.9, beta2: Double = 0.999, epsilon: Double = 1e-8, weightDecay: Double = 0.01) {
         precondition((0..<1).contains(beta1) && (0..<1).contains(beta2), "betas are in 0 ..< 1: \(beta1), \(beta2)")
         precondition(epsilon >= 0 && epsilon.isFinite, "epsilon is not negative: \(epsilon)")

@@ -17,10 +17,12 @@ public protocol Optimizer: Sendable {
 public struct OptimizerStep: Sendable, Hashable {
     /// How many steps there will have been with this one: 1 for the first.
     public var number: Int
+    /// The learning rate of this step.
     public var learningRate: Double
     /// What every gradient is multiplied by first: 1 / weight, times the factor that clips.
     public var gradientScale: Float
 
+    /// Step `number`, counted from 1.
     public init(number: Int, learningRate: Double, gradientScale: Float = 1) {
         precondition(number >= 1, "optimizer steps are counted from 1, not from \(number)")
         self.number = number
@@ -33,14 +35,18 @@ public struct OptimizerStep: Sendable, Hashable {
 ///
 /// Borrowed for the call; the memory belongs to the caller.
 public struct ArenaPart {
+    /// The arena's places that the part covers.
     public let range: Range<Int>
+    /// The weights, changed in place.
     public let values: UnsafeMutablePointer<Float>
+    /// The gradients, still to be multiplied by the step's `gradientScale`.
     public let gradients: UnsafePointer<Float>
     /// In the order of `stateNames`.
     public let state: [UnsafeMutablePointer<Float>]
     /// Where weight decay applies, as `ParameterArena.decayRuns` has it; must cover the range.
     public let decayRuns: [(range: Range<Int>, decays: Bool)]
 
+    /// All pointers hold `range.count` floats, alive for the call of `update`.
     public init(
         range: Range<Int>, values: UnsafeMutablePointer<Float>, gradients: UnsafePointer<Float>,
         state: [UnsafeMutablePointer<Float>], decayRuns: [(range: Range<Int>, decays: Bool)]

@@ -8,10 +8,14 @@ import CTensorKernels
 /// Source: I. Sutskever et al., "On the importance of initialization and momentum in deep learning", ICML 2013, in
 /// PyTorch's variant.
 public struct SGD: Optimizer {
+    /// What the velocity keeps from step to step; 0 for none.
     public let momentum: Double
+    /// Whether the step looks ahead along the velocity.
     public let nesterov: Bool
+    /// What part of a weight is added to its gradient; for parameters that decay.
     public let weightDecay: Double
 
+    /// The defaults are those of PyTorch: no momentum, no decay.
     public init(momentum: Double = 0, nesterov: Bool = false, weightDecay: Double = 0) {
         precondition(momentum >= 0 && momentum.isFinite, "momentum is not negative: \(momentum)")
         precondition(weightDecay >= 0 && weightDecay.isFinite, "weight decay is not negative: \(weightDecay)")

@@ -7,6 +7,7 @@ import RawText
 /// whatever was appended survives the death of the process. Nothing but a metrics file is ever written to, and none is
 /// emptied unless that is asked for. Used by one thread at a time; closed with the last reference.
 public final class MetricsFile {
+    /// The file's path.
     public let path: String
     private let descriptor: Int32
     /// Where the next record begins: everything before is whole records.

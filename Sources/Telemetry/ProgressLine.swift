@@ -7,6 +7,7 @@ public struct ProgressLine: Sendable {
     /// What an item is called: "samples" or "tokens".
     public let items: String
 
+    /// For a run of so many steps, whose items are called this.
     public init(totalSteps: Int, items: String) {
         self.totalSteps = totalSteps
         self.items = items

@@ -29,12 +29,14 @@ public struct StepMetrics: Sendable, Equatable {
     public var time: Double?
     /// The worker that took longest for a micro-batch, and by how many times the median of all; nil where there is only one.
     public var slowestRank: Int?
+    /// By how many times the median it took longer; nil where there is only one.
     public var slowestScore: Double?
     /// The mean loss over the validation data, if the step was followed by an evaluation.
     public var validationLoss: Double?
     /// The part of the validation data that was classified rightly, in 0...1, if that was evaluated.
     public var validationAccuracy: Double?
 
+    /// A record with these values.
     public init(
         step: Int, loss: Double, learningRate: Double, gradientNorm: Double, itemsPerSecond: Double,
         stepMilliseconds: Double, computeMilliseconds: Double, exposedReduceMilliseconds: Double,

@@ -42,6 +42,7 @@ public struct SHA256: ~Copyable {
 
     private let context: OpaquePointer
 
+    /// A digest of nothing yet.
     public init() {
         context = EVP_MD_CTX_new()
         let status = EVP_DigestInit_ex(context, EVP_sha256(), nil)

@@ -14,6 +14,7 @@ public struct Checkpoint: Sendable {
 
     /// The checkpoint's directory.
     public let path: String
+    /// What it says about itself.
     public let manifest: Manifest
 
     private let fileSystem: any FileSystem
@@ -103,5 +104,6 @@ public struct Checkpoint: Sendable {
 public struct DamagedCheckpoint: Sendable, Equatable {
     /// The checkpoint's directory.
     public let path: String
+    /// Why it cannot be used.
     public let error: CheckpointError
 }

@@ -17,6 +17,7 @@ public struct CheckpointState {
     /// The number of the rules by which the run computes; nil is stored as nothing.
     public var arithmetic: Int?
 
+    /// Tensors are borrowed: what they view must live until the checkpoint has been written or copied.
     public init(
         step: Int, epoch: Int, stepInEpoch: Int, recipe: JSONValue, weights: [StoredTensor], optimizer: [StoredTensor],
         lockstepVersion: String, arithmetic: Int? = nil

@@ -30,6 +30,7 @@ public final class CheckpointWriter {
     /// Less than training's, so that on a busy machine the steps go on and the checkpoint waits.
     private static let niceness: Int32 = 10
 
+    /// A writer for one run's directory, whose thread is started with the first save.
     public init(_ directory: CheckpointDirectory) {
         self.directory = directory
     }

@@ -10,7 +10,9 @@ public struct Manifest: Sendable, Hashable {
     public struct File: Sendable, Hashable {
         /// Its name in the checkpoint's directory.
         public let name: String
+        /// Its size.
         public let byteCount: Int
+        /// The SHA-256 of its bytes.
         public let digest: Digest
     }
 

@@ -156,7 +156,9 @@ package final class DirectoryLock: Sendable {
 
 /// A file system that cannot lock files: nothing there keeps a second run from writing where a first one does.
 public struct LackOfLocks: Sendable, Equatable, CustomStringConvertible {
+    /// Where it is.
     public let directory: String
+    /// What flock(2) answered.
     public let errno: Int32
 
     public var description: String {

@@ -3,7 +3,9 @@
 /// Integers are exact over the whole range of `Int` and `UInt`, doubles are written with the fewest digits that read back
 /// as the same double, and objects are written with their keys in order: equal values are equal bytes.
 public enum JSONValue: Sendable, Hashable {
+    /// `null`
     case null
+    /// `true` or `false`
     case bool(Bool)
     /// A number without fraction and exponent that fits an `Int`.
     case integer(Int)
@@ -11,8 +13,11 @@ public enum JSONValue: Sendable, Hashable {
     case unsigned(UInt)
     /// Any other number.
     case double(Double)
+    /// A string, which has no escapes any more.
     case string(String)
+    /// Values in their order.
     case array([JSONValue])
+    /// Members by their names, each of which occurs once.
     case object([String: JSONValue])
 
     /// An integer of either kind; the case depends on the value alone.

@@ -3,6 +3,7 @@
 /// Tensors are read one by one, straight to where they belong; the file is not held in memory. It may be used from any
 /// thread, and is closed with the last reference.
 public final class SafetensorsReader: Sendable {
+    /// The file's path.
     public let path: String
     /// The tensors, in the order of their bytes in the file.
     public let tensors: [TensorInfo]

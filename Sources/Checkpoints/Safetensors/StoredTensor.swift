@@ -9,15 +9,25 @@ public struct StoredType: RawRepresentable, Sendable, Hashable {
         self.rawValue = rawValue
     }
 
+    /// Eight bytes, IEEE 754.
     public static let float64 = StoredType(rawValue: "F64")
+    /// Four bytes, IEEE 754.
     public static let float32 = StoredType(rawValue: "F32")
+    /// Two bytes, IEEE 754.
     public static let float16 = StoredType(rawValue: "F16")
+    /// The upper two bytes of a float32.
     public static let bfloat16 = StoredType(rawValue: "BF16")
+    /// Eight bytes, signed.
     public static let int64 = StoredType(rawValue: "I64")
+    /// Four bytes, signed.
     public static let int32 = StoredType(rawValue: "I32")
+    /// Two bytes, signed.
     public static let int16 = StoredType(rawValue: "I16")
+    /// One byte, signed.
     public static let int8 = StoredType(rawValue: "I8")
+    /// One byte, unsigned.
     public static let uint8 = StoredType(rawValue: "U8")
+    /// One byte, 0 or 1.
     public static let bool = StoredType(rawValue: "BOOL")
 
     private static let bitCounts = [
@@ -32,7 +42,9 @@ public struct StoredType: RawRepresentable, Sendable, Hashable {
 
 /// A tensor's name, type and shape: all of it but the numbers.
 public struct TensorInfo: Sendable, Hashable {
+    /// Its name in the file.
     public let name: String
+    /// The type of its elements.
     public let type: StoredType
     /// Row-major, the slowest dimension first; empty for a scalar.
     public let shape: [Int]
@@ -79,7 +91,9 @@ public struct TensorInfo: Sendable, Hashable {
 /// The bytes are the elements in row-major order, little-endian as in memory. The owner keeps them alive and unchanged
 /// until the call that the view was made for returns; `TensorSnapshot` is an owner for work on another thread.
 public struct StoredTensor {
+    /// Name, type and shape.
     public let info: TensorInfo
+    /// The elements, row-major and little-endian; borrowed.
     public let bytes: UnsafeRawBufferPointer
 
     /// `bytes` has to hold exactly what the type and the shape say.
