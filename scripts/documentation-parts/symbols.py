@@ -1,0 +1,68 @@
+"""Symbol graphs: taken from the built modules, checked for comments, and joined under the one name that programs import."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+# What `import Lockstep` brings in (Sources/Lockstep/Lockstep.swift), and the module itself.
+EXPORTED = [
+    "Checkpoints", "Collectives", "Datasets", "HuggingFace", "Membership", "NeuralNetworks", "Optimizers", "Telemetry", "Tensors",
+    "Training", "Lockstep",
+]
+# Modules with public declarations of which programs see nothing by themselves.
+INNER = ["RawText", "Wire"]
+LIST = Path(__file__).resolve().parent / "undocumented.txt"
+
+
+def extract(toolchain, directory):
+    """Writes a graph for each module; a comment that a protocol's requirement has counts for what fulfils it."""
+    directory.mkdir(parents=True)
+    for module in EXPORTED + INNER:
+        if not (toolchain.products / "Modules" / f"{module}.swiftmodule").exists():
+            sys.exit(f"documentation: there is no built module {module}: build first (swift build -c release)")
+        subprocess.run(
+            [
+                toolchain.extractor, "-module-name", module, "-target", toolchain.target, "-minimum-access-level", "public",
+                "-skip-synthesized-members", "-output-dir", str(directory), *toolchain.module_flags,
+            ], check=True)
+    return directory
+
+
+def _graphs(directory, module):
+    return [directory / f"{module}.symbols.json", *sorted(directory.glob(f"{module}@*.symbols.json"))]
+
+
+def undocumented(directory):
+    """Public declarations without a comment that are not in the list, and those in the list that have one by now."""
+    known = {line.strip() for line in LIST.read_text().splitlines() if line.strip() and not line.startswith("#")}
+    found = {}
+    for module in EXPORTED + INNER:
+        for path in _graphs(directory, module):
+            for symbol in json.loads(path.read_text())["symbols"]:
+                # What the compiler makes has no place in a file.
+                if "location" not in symbol or "docComment" in symbol:
+                    continue
+                name = f"{module}.{'.'.join(symbol['pathComponents'])}"
+                position = symbol["location"]
+                where = f"{Path(position['uri']).name}:{position['position']['line'] + 1}"
+                found.setdefault(name, where)
+    faults = [f"{found[name]}: {name} has no documentation comment" for name in sorted(set(found) - known)]
+    return faults + [
+        f"undocumented.txt: {name} has a comment, or is gone: take it off the list" for name in sorted(known - set(found))
+    ]
+
+
+def join(directory, joined):
+    """One graph of all that `import Lockstep` brings in, as if it were declared in that module."""
+    joined.mkdir(parents=True)
+    whole = None
+    for module in reversed(EXPORTED):
+        for path in _graphs(directory, module):
+            graph = json.loads(path.read_text())
+            if whole is None:
+                whole = graph
+                continue
+            whole["symbols"] += graph["symbols"]
+            whole["relationships"] += graph["relationships"]
+    (joined / "Lockstep.symbols.json").write_text(json.dumps(whole))
+    return joined
