@@ -119,7 +119,7 @@ class Reference:
         if len(words) > 200:
             required = [option for option in re.findall(r"(?<!\[)--[a-z-]+ <[a-z-]+>(?!\])", words)]
             words = " ".join(["lockstep", *path, *required, "[<options>]"])
-        return "\n".join(textwrap.wrap(words, COLUMNS, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False))
+        return _wrapped(words, "    ").rstrip()
 
 
 def _options(command):

@@ -10,6 +10,7 @@ from pathlib import Path
 import articles
 
 CONTEXT = Path(__file__).resolve().parent / "listing-context.swift"
+DECLARATION = re.compile(r"(func|struct|final class|enum|protocol) ")
 LISTING = re.compile(r"^```swift\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -30,10 +31,11 @@ def check_listings(toolchain, work):
                 program.mkdir()
                 (program / "main.swift").write_text(location + listing)
                 faults += _compile(toolchain, program / "main.swift")
-            elif "func " in listing.splitlines()[0] or re.match(r"(struct|extension|final class|enum) ", listing):
+            elif DECLARATION.match(listing):
                 parts.append(f"enum Listing{len(parts)} {{\n{location}{listing}}}\n#sourceLocation()\n")
             else:
-                parts.append(f"extension Context {{\n    func listing{len(parts)}() throws {{\n{location}{listing}\n#sourceLocation()\n    }}\n}}\n")
+                function = f"func listing{len(parts)}() throws {{\n{location}{listing}\n#sourceLocation()\n}}"
+                parts.append(f"extension Context {{\n{function}\n}}\n")
     whole = work / "Listings.swift"
     whole.write_text("\n".join(parts))
     return faults + _compile(toolchain, whole)

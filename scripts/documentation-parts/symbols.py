@@ -1,16 +1,21 @@
-"""Symbol graphs: taken from the built modules, checked for comments, and joined under the one name that programs import."""
+"""Symbol graphs: taken from the built modules, checked for comments, joined under the name that programs import."""
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-# What `import Lockstep` brings in (Sources/Lockstep/Lockstep.swift), and the module itself.
+ROOT = Path(__file__).resolve().parents[2]
+# What `import Lockstep` brings in, and the module itself.
 EXPORTED = [
-    "Checkpoints", "Collectives", "Datasets", "HuggingFace", "Membership", "NeuralNetworks", "Optimizers", "Telemetry", "Tensors",
-    "Training", "Lockstep",
+    *re.findall(r"^@_exported import (\w+)$", (ROOT / "Sources/Lockstep/Lockstep.swift").read_text(), re.MULTILINE),
+    "Lockstep",
 ]
-# Modules with public declarations of which programs see nothing by themselves.
-INNER = ["RawText", "Wire"]
+# Other modules, of which programs see nothing by themselves.
+INNER = [
+    path.name for path in sorted((ROOT / "Sources").iterdir())
+    if path.name not in [*EXPORTED, "LockstepCommand", "Examples"] and any(path.rglob("*.swift"))
+]
 LIST = Path(__file__).resolve().parent / "undocumented.txt"
 
 
@@ -22,8 +27,9 @@ def extract(toolchain, directory):
             sys.exit(f"documentation: there is no built module {module}: build first (swift build -c release)")
         subprocess.run(
             [
-                toolchain.extractor, "-module-name", module, "-target", toolchain.target, "-minimum-access-level", "public",
-                "-skip-synthesized-members", "-output-dir", str(directory), *toolchain.module_flags,
+                toolchain.extractor, "-module-name", module, "-target", toolchain.target,
+                "-minimum-access-level", "public", "-skip-synthesized-members", "-output-dir", str(directory),
+                *toolchain.module_flags,
             ], check=True)
     return directory
 
@@ -48,7 +54,8 @@ def undocumented(directory):
                 found.setdefault(name, where)
     faults = [f"{found[name]}: {name} has no documentation comment" for name in sorted(set(found) - known)]
     return faults + [
-        f"undocumented.txt: {name} has a comment, or is gone: take it off the list" for name in sorted(known - set(found))
+        f"undocumented.txt: {name} has a comment, or is gone: take it off the list"
+        for name in sorted(known - set(found))
     ]
 
 

@@ -13,7 +13,8 @@ class Toolchain:
         self.docc = self._tool("docc")
         self.extractor = self._tool("swift-symbolgraph-extract")
         shown = subprocess.run(
-            ["swift", "build", "-c", "release", "--show-bin-path"], cwd=root, check=True, capture_output=True, text=True)
+            ["swift", "build", "-c", "release", "--show-bin-path"], cwd=root, check=True, capture_output=True,
+            text=True)
         self.products = Path(shown.stdout.strip().splitlines()[-1])
         self.program = self.products / "lockstep"
         info = subprocess.run([self.swiftc, "-print-target-info"], check=True, capture_output=True, text=True)
