@@ -15,7 +15,7 @@ public struct CNN: Layer {
         public var width: Int
         /// Classes to tell apart.
         public var classes: Int
-        /// Channels after the first and after the second convolution.
+        /// Channels after the first convolution.
         public var firstChannels: Int
         /// Channels after the second convolution.
         public var secondChannels: Int

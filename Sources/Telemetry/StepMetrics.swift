@@ -27,9 +27,9 @@ public struct StepMetrics: Sendable, Equatable {
     public var worldSize: Int
     /// When the step was committed: seconds since 1970, by this host's clock; nil if that is not known.
     public var time: Double?
-    /// The worker that took longest for a micro-batch, and by how many times the median of all; nil where there is only one.
+    /// The worker that took longest for a micro-batch; nil where there is only one.
     public var slowestRank: Int?
-    /// By how many times the median it took longer; nil where there is only one.
+    /// Its time by the median of all; nil where there is only one.
     public var slowestScore: Double?
     /// The mean loss over the validation data, if the step was followed by an evaluation.
     public var validationLoss: Double?

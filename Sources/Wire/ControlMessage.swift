@@ -1,15 +1,19 @@
 /// A member of the ring as the coordinator announces it.
 public struct MemberAddress: Sendable, Equatable {
+    /// Its number in the job.
     public var rank: UInt32
     /// Where it accepts ring connections.
     public var host: String
+    /// The port at which it accepts ring connections.
     public var port: UInt16
-    /// The name that its machine calls itself, and its process there: for messages to people.
+    /// The name that its machine calls itself, for messages to people.
     public var hostName: String
+    /// Its process there, for messages to people.
     public var processID: Int32
     /// Where it would take control connections, should the coordinator be lost with the process that it is in; 0 for nowhere.
     public var successorPort: UInt16
 
+    /// A member with these addresses.
     public init(rank: UInt32, host: String, port: UInt16, hostName: String, processID: Int32, successorPort: UInt16 = 0) {
         self.rank = rank
         self.host = host
@@ -22,6 +26,7 @@ public struct MemberAddress: Sendable, Equatable {
 
 /// A generation of the ring as the coordinator announces it: to all its members the same.
 public struct RingAnnouncement: Sendable, Equatable {
+    /// The number of the generation, from 1.
     public var generation: UInt32
     /// In order of rank.
     public var members: [MemberAddress]
@@ -30,6 +35,7 @@ public struct RingAnnouncement: Sendable, Equatable {
     /// Why the run is to write a checkpoint and stop.
     public var stop: String?
 
+    /// A generation of these members, in order of rank.
     public init(generation: UInt32, members: [MemberAddress], retiring: [UInt32] = [], stop: String? = nil) {
         self.generation = generation
         self.members = members
@@ -93,6 +99,7 @@ public enum ControlMessage: Sendable, Equatable {
     /// What comes of it.
     case scaled(text: String)
 
+    /// What a worker says of itself when it is ready for the next ring.
     public struct Join: Sendable, Equatable {
         /// The last generation that was announced to this worker; 0 if none was.
         public var generation: UInt32
@@ -100,9 +107,12 @@ public enum ControlMessage: Sendable, Equatable {
         public var isOpen: Bool
         /// All members come, because they agreed to (`reform`): nobody need be interrupted, and who is to go may go.
         public var isBoundary: Bool
+        /// The number of workers that its environment has.
         public var worldSize: UInt32
+        /// Who it is, and where it takes connections.
         public var member: MemberAddress
 
+        /// By default the first word of a worker that has been in no ring.
         public init(
             generation: UInt32 = 0, isOpen: Bool = false, isBoundary: Bool = false, worldSize: UInt32, member: MemberAddress
         ) {

@@ -18,17 +18,26 @@
 /// The receiver knows all of these but compares them: two ranks whose programs differ are told so at once instead of
 /// summing what does not belong together.
 public struct FrameHeader: Sendable, Equatable {
+    /// The bytes of a header.
     public static let byteCount = 64
     /// The longest header with what follows it to the payload.
     public static let longestHead = 2 * byteCount - 1
+    /// What a header begins with.
     public static let magic: UInt32 = 0x5246_4B4C  // "LKFR", little-endian
 
+    /// The generation of the ring that the frame belongs to.
     public var generation: UInt32
+    /// The sender's number of the collective operation, from 0.
     public var operation: UInt64
+    /// The number of the slice in this generation, from 0; of an exchange its own number.
     public var slice: UInt64
+    /// Links that the payload has travelled; of an exchange the round.
     public var hop: UInt16
+    /// Element type, reduction and pattern, as `CollectiveOperation.signature` has them.
     public var signature: UInt16
+    /// Bytes of the payload.
     public var payloadBytes: UInt32
+    /// Elements of the whole operation.
     public var elementCount: UInt64
 
     /// The bytes from the header's first to the payload's first.
@@ -36,6 +45,7 @@ public struct FrameHeader: Sendable, Equatable {
         FrameHeader.byteCount + (FrameHeader.byteCount - Int(payloadBytes) % FrameHeader.byteCount) % FrameHeader.byteCount
     }
 
+    /// A header with these fields.
     public init(
         generation: UInt32, operation: UInt64, slice: UInt64, hop: UInt16, signature: UInt16, payloadBytes: UInt32,
         elementCount: UInt64

@@ -2,21 +2,27 @@
 public struct Introduction: Sendable, Equatable {
     /// What a connection carries. A port serves one purpose; a connection for another is refused.
     public enum Purpose: UInt8, Sendable {
+        /// Between a worker and the coordinator.
         case control = 1
+        /// Between two workers.
         case ring = 2
         /// Not a worker, but somebody who asks something of the job.
         case client = 3
     }
 
+    /// What the connection is for.
     public var purpose: Purpose
+    /// The generation of a ring connection; 0 for others.
     public var generation: UInt32
     /// The sender's rank; the coordinator, which has none, uses `Introduction.coordinatorRank`.
     public var rank: UInt32
     /// Tells apart the several connections that one pair of ranks may have.
     public var channel: UInt32
 
+    /// The rank that stands for the coordinator.
     public static let coordinatorRank = UInt32.max
 
+    /// The introduction of one side.
     public init(purpose: Purpose, generation: UInt32, rank: UInt32, channel: UInt32 = 0) {
         self.purpose = purpose
         self.generation = generation
@@ -37,6 +43,7 @@ public struct Introduction: Sendable, Equatable {
 /// with both nonces under the code (ISO/IEC 9798-4, three-pass mutual authentication); what follows on the connection
 /// is authenticated by TCP alone and is not encrypted.
 public struct Handshake: ~Copyable {
+    /// What a hello and a welcome begin with.
     public static let magic: UInt32 = 0x5053_4B4C  // "LKSP", little-endian
     /// Raised by whatever changes what is said on connections, and by whatever changes a run's bits: builds that would
     /// not agree do not meet.
@@ -47,12 +54,15 @@ public struct Handshake: ~Copyable {
     static let verdictBytes = 4
     static let nonceBytes = 32
 
+    /// What the driver does next.
     public enum Action: Equatable, Sendable {
         /// More bytes are needed; nothing to do.
         case wait
+        /// Send these bytes.
         case send([UInt8])
         /// The peer has proved itself. `send` goes out first if it is not empty; `rest` are bytes that came after.
         case established(peer: Introduction, send: [UInt8], rest: [UInt8])
+        /// Close the connection, for this reason.
         case fail(WireError)
     }
 

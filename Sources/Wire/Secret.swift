@@ -7,7 +7,9 @@ import COpenSSL
 public struct Secret: Sendable, Equatable {
     private let key: [UInt8]
 
+    /// The bytes of a secret.
     public static let byteCount = 32
+    /// The variable of the environment that a worker gets it in.
     public static let environmentName = "LOCKSTEP_SECRET"
 
     /// A new secret from the system's random source.
@@ -32,6 +34,7 @@ public struct Secret: Sendable, Equatable {
         self.key = key
     }
 
+    /// 64 digits, lower case.
     public var hexadecimal: String {
         key.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     }

@@ -1,19 +1,34 @@
 /// What can be wrong with bytes that came from a peer. None of these is ever a trap.
 public enum WireError: Error, Equatable, CustomStringConvertible {
+    /// A message ends before its fields do.
     case truncated(needed: Int, left: Int)
+    /// A message goes on behind its fields.
     case trailingBytes(Int)
+    /// The connection does not begin as one of Lockstep's does.
     case wrongMagic(UInt32)
+    /// The peer is another build.
     case wrongVersion(theirs: UInt16, ours: UInt16)
+    /// No message has this kind.
     case unknownKind(UInt8)
+    /// Flags that mean nothing.
     case unknownFlags(UInt8)
+    /// A payload, or a message, is longer than any can be.
     case frameTooLong(bytes: Int, limit: Int)
+    /// The peer is in another generation of the ring.
     case wrongGeneration(theirs: UInt32, ours: UInt32)
+    /// The peer has another secret, and says so.
     case otherJob
+    /// The peer could not prove that it has the secret.
     case wrongSecret
+    /// The port serves connections for something else.
     case wrongPurpose(UInt8)
+    /// Another rank was expected on this connection.
     case wrongRank(theirs: UInt32, expected: UInt32)
+    /// The accepting side did not say welcome.
     case refused(String)
+    /// The text is no secret.
     case malformedSecret
+    /// The system gave no random bytes.
     case noRandomness
 
     public var description: String {

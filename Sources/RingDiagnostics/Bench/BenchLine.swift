@@ -2,11 +2,15 @@ import Collectives
 
 /// One size's measurement: a line of the table. Every rank has the same one.
 public struct BenchLine: Sendable, Equatable {
+    /// What was timed.
     public var operation: BenchOperation
+    /// How elements were summed.
     public var reduction: BenchReduction
+    /// Ranks that took part.
     public var worldSize: Int
-    /// Elements of the array on one rank, and their bytes.
+    /// Elements of the array on one rank.
     public var count: Int
+    /// Bytes of the array on one rank; with `exact` of the float32 result.
     public var bytes: Int
     /// What the rounds took.
     public var times: BenchTimes
@@ -31,6 +35,7 @@ public struct BenchLine: Sendable, Equatable {
 public struct BenchTimes: Sendable, Equatable {
     /// Over rounds, of each round's mean.
     public var median: Double
+    /// The fastest round.
     public var least: Double
     /// 99 of 100 operations took no longer; the longest of fewer.
     public var percentile99: Double

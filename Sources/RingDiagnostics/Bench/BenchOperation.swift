@@ -19,10 +19,15 @@ import Collectives
 /// No algorithm moves less over its busiest link (Patarasuk and Yuan, 2009), so busbw can be held against the link's own speed,
 /// whatever n is. The definitions are those of nccl-tests; `bytes` is the whole array on one rank in all of them.
 public enum BenchOperation: String, Sendable, CaseIterable {
+    /// Every rank gets the sum of all.
     case allReduce = "all-reduce"
+    /// Every rank gets the sum of its chunk.
     case reduceScatter = "reduce-scatter"
+    /// Every rank gets all chunks.
     case allGather = "all-gather"
+    /// Every rank gets what rank 0 has.
     case broadcast
+    /// Every rank waits for all.
     case barrier
 
     /// busbw / algbw.

@@ -11,31 +11,45 @@ import Collectives
 public struct RingCheck: Sendable {
     /// One line of the table: an operation on a type, over all lengths.
     public struct Outcome: Sendable, Equatable {
+        /// What was done, as the table has it.
         public var operation: String
+        /// The type of the elements.
         public var type: String
+        /// How they were reduced; "-" where nothing was.
         public var reduction: String
+        /// Operations that were checked.
         public var operations: Int
-        /// Elements compared, over all ranks, and those that were wrong.
+        /// Elements compared, over all ranks.
         public var elements: Int
+        /// Elements that were not what they had to be, over all ranks.
         public var wrong: Int
         /// Of the lowest rank that has one.
         public var firstWrong: Wrong?
     }
 
+    /// An element that is not what it has to be.
     public struct Wrong: Sendable, Equatable {
+        /// Where it is.
         public var rank: Int
+        /// Elements of the operation.
         public var length: Int
+        /// Which of them it is.
         public var index: Int
+        /// What is there.
         public var got: Double
+        /// What should be there.
         public var expected: Double
     }
 
+    /// Of the random delays and numbers.
     public let seed: UInt64
     /// The longest operation, in bytes.
     public let largestBytes: Int
 
+    /// Operations under way at a time.
     public static let operationsAtOnce = 3
 
+    /// A check whose longest operation has `largestBytes` bytes.
     public init(seed: UInt64 = 1, largestBytes: Int = 4 << 20) {
         self.seed = seed
         self.largestBytes = largestBytes
@@ -43,11 +57,13 @@ public struct RingCheck: Sendable {
 
     /// What a line of the table is about: all-reduces of a type, then the exact sum's two calls, then the other operations.
     public enum Kind: Sendable, CaseIterable {
+        /// All-reduces of plain elements.
         case float32, float64, int32, int64, bfloat16
         /// Exact, of carriers accumulated beforehand.
         case carriers
         /// Exact, of float32: the whole call.
         case exact
+        /// The parts of an all-reduce by themselves, and a broadcast.
         case reduceScatter, allGather, broadcast
 
         var hasAllReductions: Bool {
