@@ -103,13 +103,13 @@ class Reference:
             text += f"## {name} {child['commandName']}\n\n{_wrapped(child['abstract'])}\n"
             text += self._body(child, [name, child["commandName"]], [option for option in own if option not in common])
         text += f"## Options of every lockstep {name}\n\n"
-        return text + "\n".join(_entry(option) for option in common)
+        return text + _list(common)
 
     def _body(self, command, path, options):
         text = f"```\n{self._usage(path)}\n```\n\n"
         if command.get("discussion"):
             text += _discussion(command["discussion"])
-        return text + "\n".join(_entry(option) for option in options) + ("\n" if options else "")
+        return text + _list(options) + ("\n" if options else "")
 
     def _usage(self, path):
         shown = subprocess.run([self.program, *path, "--help"], check=True, capture_output=True, text=True).stdout
@@ -127,6 +127,16 @@ def _options(command):
         argument for argument in command.get("arguments", [])
         if argument.get("shouldDisplay") and argument.get("preferredName", {}).get("name") not in COMMON
     ]
+
+
+def _list(options):
+    """All options, under the titles of their groups where they have some."""
+    titles = list(dict.fromkeys(option.get("sectionTitle") for option in options))
+    lists = []
+    for title in titles:
+        entries = "\n".join(_entry(option) for option in options if option.get("sectionTitle") == title)
+        lists.append(f"### {title}\n\n{entries}" if title else entries)
+    return "\n".join(lists)
 
 
 def _entry(option):

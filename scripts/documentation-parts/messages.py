@@ -13,7 +13,10 @@ MODULES_WITHOUT = {"Examples"}
 NO_MESSAGES = {"lockstep weights 1", "the embedded digits.csv.gz"}
 # What comes before a string that users never see as a message: a bug of ours, or help.
 BEFORE_OTHERS = re.compile(
-    r"precondition|fatalError|assert|#error|let source|purpose:|help:|abstract|discussion:|usage:|ArgumentHelp|dataHelp")
+    r"precondition|fatalError|assert|#error|let source|let files|purpose:|help:|title:|abstract|discussion:|usage:"
+    r"|ArgumentHelp|dataHelp")
+# Flags with their values, and nothing else.
+FLAGS = re.compile(r"(--[a-z-]+( [^\s-]\S*)?( |$))+")
 # A line that goes on in the next one.
 GOES_ON = re.compile(r"(\(|,|\+|:|\?|=|&&|\|\||\\|>)$")
 CONTINUES = ("+", "?", ":", "&&", "||", ".")
@@ -99,7 +102,9 @@ def messages(root):
             if len("".join(pieces).split()) < LEAST_WORDS or is_no_message(text, start):
                 continue
             longest = max((" ".join(piece.split()) for piece in pieces), key=len).strip(" .,;:()'\"")
-            if len(longest) >= LEAST_LETTERS and " " in longest and longest not in NO_MESSAGES:
+            if FLAGS.fullmatch(longest) or longest in NO_MESSAGES:
+                continue
+            if len(longest) >= LEAST_LETTERS and " " in longest:
                 yield f"{path.relative_to(root)}:{line}", longest
 
 
