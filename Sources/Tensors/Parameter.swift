@@ -29,9 +29,9 @@ public final class Parameter {
         statisticMomentum = nil
     }
 
-    /// A statistic: a running average of what passes observe. Its place among the gradients carries the observation, times the
-    /// pass's weight, so that the means over a step's micro-batches are exact sums like everything else; the optimizer, decay and
-    /// gradient norms leave it alone. Checkpoints keep it among the weights.
+    /// A statistic: a running average of what passes observe. In the place of a gradient it has the observation, times
+    /// the pass's weight, so that the means over a step's micro-batches are exact sums like everything else; the
+    /// optimizer, decay and gradient norms leave it alone. Checkpoints keep it among the weights.
     ///
     /// - Parameter momentum: average += momentum * (mean observation of the step - average).
     public init(statistic shape: [Int], _ initialization: Initialization, momentum: Float) {
@@ -52,7 +52,7 @@ public final class Parameter {
     /// `count` values, 64-byte aligned, owned by the arena.
     public var values: UnsafeMutablePointer<Float> { bound.values + offset }
 
-    /// `count` gradients, 64-byte aligned, owned by the arena. A backward pass overwrites them.
+    /// `count` gradients, 64-byte aligned, owned by the arena: see `ParameterArena.gradients`.
     public var gradients: UnsafeMutablePointer<Float> { bound.gradients + offset }
 
     private var bound: ArenaMemory {

@@ -1,12 +1,12 @@
 import CTensorKernels
 
-/// A model's parameters in one block of memory, and their gradients in another laid out alike, so that accumulation,
-/// reduction and the optimizer are each one pass over contiguous memory.
+/// A model's parameters in one block of memory, so that accumulation, reduction and the optimizer, whose memory is laid
+/// out alike, are each one pass over contiguous memory.
 ///
 /// Parameters stand in the reverse of the order in which they were registered: that is about the order in which a
 /// backward pass finishes them, so that the gradients that are final form a growing front. Each starts at a multiple
-/// of 64 bytes; statistics (`Parameter.isStatistic`) stand behind all others; the gap before the next holds zeros in values, gradients and optimizer state, and every optimizer
-/// leaves zeros there. Confined to one thread at a time.
+/// of 64 bytes; statistics (`Parameter.isStatistic`) stand behind all others; the gap before the next holds zeros in
+/// values, gradients and optimizer state, and every optimizer leaves zeros there. Confined to one thread at a time.
 public final class ParameterArena {
     /// In the order of their offsets.
     public let parameters: [Parameter]
@@ -59,20 +59,29 @@ public final class ParameterArena {
     /// All values, valid as long as the arena.
     public var values: UnsafeMutableBufferPointer<Float> { .init(start: memory.values, count: count) }
 
-    /// All gradients, valid as long as the arena.
+    /// All gradients that a backward pass has left here, valid as long as the arena. They take memory from the first
+    /// look at them on, or the first such pass: a pass that gives its gradients away
+    /// (`Tape.backward(from:gradientReady:)`) needs none.
     public var gradients: UnsafeMutableBufferPointer<Float> { .init(start: memory.gradients, count: count) }
 
     /// How many numbers an optimizer changes: `count` without gaps and statistics.
     public var elementCount: Int { parameters.reduce(0) { $0 + ($1.isStatistic ? 0 : $1.count) } }
 
-    /// Moves every statistic towards what this step observed, which stands among the gradients.
+    /// Moves every statistic towards what this step observed.
     ///
-    /// - Parameter scale: what makes a mean of a sum over micro-batches: 1 / their weight.
-    public func updateStatistics(scale: Float) {
+    /// - Parameters:
+    ///   - sums: gradients laid out as the arena is, among which the observations stand.
+    ///   - scale: what makes a mean of a sum over micro-batches: 1 / their weight.
+    public func updateStatistics(from sums: UnsafePointer<Float>, scale: Float) {
         for parameter in parameters {
             guard let momentum = parameter.statisticMomentum else { continue }
-            tensor_move_average(parameter.values, parameter.gradients, scale, momentum, parameter.count)
+            tensor_move_average(parameter.values, sums + parameter.offset, scale, momentum, parameter.count)
         }
+    }
+
+    /// The same from the arena's own gradients.
+    public func updateStatistics(scale: Float) {
+        updateStatistics(from: UnsafePointer(memory.gradients), scale: scale)
     }
 
     /// Where each trained parameter's part of the arena ends, the gap behind it included; in the order of `parameters`.

@@ -2,7 +2,8 @@
 /// last of them. Its contents are undefined until written.
 final class Storage {
     let bytes: UnsafeMutableRawPointer
-    private let classSize: Int
+    /// Bytes that there are, as many as were asked for or a few more.
+    let classSize: Int
     private let allocator: CachingAllocator
 
     init(byteCount: Int, allocator: CachingAllocator) {

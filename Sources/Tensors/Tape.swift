@@ -6,7 +6,7 @@ import Processes
 ///     let tape = Tape(parameters: arena)
 ///     tape.begin(Pass(seed: 7, step: 0, microBatch: 3, isTraining: true))
 ///     let loss = softmaxCrossEntropy(model(tape.input(images, [64, 784])), tape.indices(labels, [64]))
-///     tape.backward(from: loss) { parameter in /* its gradient is final */ }
+///     tape.backward(from: loss) { parameter, gradient in /* it is final: its memory is given back on return */ }
 ///
 /// One tape serves a whole run: the memory of one pass is used again by the next. A tape, its tensors and the
 /// parameters they use are confined to one thread. There is no current tape: operations take it from their operands.
@@ -17,10 +17,7 @@ public final class Tape {
     private let arena: ParameterArena?
     private let allocator = CachingAllocator()
     private var steps: [Step] = []
-    /// By parameter index: uses recorded whose backward step has not run, and whether this pass has written a
-    /// gradient.
-    private var pendingUses: [Int]
-    private var hasGradient: [Bool]
+    private var gradients: ParameterGradients
     /// Operations of this pass that drew random numbers so far: what tells one dropout layer from the next.
     private var randomOperations: UInt32 = 0
     /// What the region that is being run without recording was seen to use; nil outside of one.
@@ -49,8 +46,7 @@ public final class Tape {
         ComputeThread.enterIfPossible()
         self.arena = arena
         self.precision = precision
-        pendingUses = Array(repeating: 0, count: arena?.parameters.count ?? 0)
-        hasGradient = Array(repeating: false, count: arena?.parameters.count ?? 0)
+        gradients = ParameterGradients(count: arena?.parameters.count ?? 0)
     }
 
     /// Starts a pass: forgets what was recorded before. Tensors of earlier passes stay readable, but nothing computed
@@ -58,10 +54,7 @@ public final class Tape {
     public func begin(_ pass: Pass) {
         self.pass = pass
         steps.removeAll(keepingCapacity: true)
-        for index in pendingUses.indices {
-            pendingUses[index] = 0
-            hasGradient[index] = false
-        }
+        gradients.begin()
         randomOperations = 0
     }
 
@@ -120,64 +113,78 @@ public final class Tape {
 
     /// Computes the gradient of the loss' sum with respect to every parameter of the arena.
     ///
-    /// Gradients overwrite what was in the arena. `parameterReady` is called exactly once for every parameter, as
-    /// soon as nothing that is still to run can change its gradient, in an order that only the operations recorded
-    /// decide; parameters that the loss does not depend on come with zeros, those never used last. What was recorded
-    /// is used up: activations are given back on the way.
+    /// `gradientReady` gets each parameter's gradient exactly once, as soon as nothing that is still to run can change
+    /// it, in an order that only the operations recorded decide; parameters that the loss does not depend on come with
+    /// zeros, those never used last. The gradient's memory is the callee's until it returns: it is taken when the first
+    /// contribution is written, so that there is never a gradient of every parameter. What was recorded is used up:
+    /// activations are given back on the way.
+    public func backward(from loss: Loss, gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void) {
+        backward(
+            from: loss.sum, gradient: CollectionOfOne(1), weight: loss.weight, keepsGradients: false, gradientReady)
+    }
+
+    /// Continues a backward pass that was begun elsewhere: `gradient` is that of `output`, element by element. `weight`
+    /// is that of this pass's share of the loss, for what statistics observe.
+    public func backward(
+        from output: Tensor, gradient: UnsafeBufferPointer<Float>, weight: Double = 1,
+        gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void
+    ) {
+        backward(from: output, gradient: gradient, weight: weight, keepsGradients: false, gradientReady)
+    }
+
+    /// The same with all gradients kept: they overwrite what was in `ParameterArena.gradients`, and `parameterReady` is
+    /// called for each when it stands there.
     public func backward(from loss: Loss, parameterReady: (Parameter) -> Void = { _ in }) {
-        statisticsWeight = Float(loss.weight)
-        defer { statisticsWeight = 1 }
-        backward(from: loss.sum, parameterReady: parameterReady)
+        backward(from: loss.sum, gradient: CollectionOfOne(1), weight: loss.weight, keepsGradients: true) { ready, _ in
+            parameterReady(ready)
+        }
     }
 
     /// The same for a tensor of one element.
     public func backward(from scalar: Tensor, parameterReady: (Parameter) -> Void = { _ in }) {
-        precondition(isRecording, "nothing was recorded: the pass is not for training")
-        precondition(scalar.count == 1, "gradients start from one number, not from shape \(scalar.shape)")
-        if let slot = scalar.slot {
-            let one = allocate(1)
-            one.floats[0] = 1
-            slot.add(one, on: self)
+        backward(from: scalar, gradient: CollectionOfOne(1), weight: 1, keepsGradients: true) { parameter, _ in
+            parameterReady(parameter)
         }
-        runBackward(parameterReady: parameterReady)
     }
 
-    /// Continues a backward pass that was begun elsewhere: `gradient` is that of `output`, element by element. `weight` is that of
-    /// this pass's share of the loss, for what statistics observe.
+    /// The same for a pass that was begun elsewhere.
     public func backward(
         from output: Tensor, gradient: UnsafeBufferPointer<Float>, weight: Double = 1,
         parameterReady: (Parameter) -> Void = { _ in }
     ) {
+        backward(from: output, gradient: gradient, weight: weight, keepsGradients: true) { parameter, _ in
+            parameterReady(parameter)
+        }
+    }
+
+    private func backward(
+        from output: Tensor, gradient: some Collection<Float>, weight: Double, keepsGradients: Bool,
+        _ gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void
+    ) {
+        precondition(isRecording, "nothing was recorded: the pass is not for training")
+        precondition(gradient.count == output.count, "\(gradient.count) gradients for shape \(output.shape)")
         statisticsWeight = Float(weight)
         defer { statisticsWeight = 1 }
-        precondition(isRecording, "nothing was recorded: the pass is not for training")
-        precondition(gradient.count == output.count, "\(gradient.count) gradients for \(output.count) elements")
-        if let slot = output.slot, let base = gradient.baseAddress {
+        gradients.areKept = keepsGradients
+        if let slot = output.slot {
             let storage = allocate(output.count)
-            storage.floats.update(from: base, count: output.count)
+            _ = UnsafeMutableBufferPointer(start: storage.floats, count: output.count).update(fromContentsOf: gradient)
             slot.add(storage, on: self)
         }
-        runBackward(parameterReady: parameterReady)
-    }
-
-    private func runBackward(parameterReady: (Parameter) -> Void) {
         while let step = steps.popLast() {
             if var gradient = step.output.take() { step.backward(&gradient) }
-            for parameter in step.parameters {
-                pendingUses[parameter.index] -= 1
-                if pendingUses[parameter.index] == 0 { finish(parameter, parameterReady) }
-            }
+            for parameter in step.parameters where gradients.hasUsed(parameter) { finish(parameter, gradientReady) }
         }
-        // Those that no operation used: marked as reported by a count below zero, like all others.
-        for parameter in arena?.parameters ?? [] where pendingUses[parameter.index] == 0 {
-            finish(parameter, parameterReady)
+        for parameter in arena?.parameters ?? [] where gradients.isUnused(parameter) {
+            finish(parameter, gradientReady)
         }
     }
 
-    private func finish(_ parameter: Parameter, _ parameterReady: (Parameter) -> Void) {
-        if !hasGradient[parameter.index] { parameter.gradients.update(repeating: 0, count: parameter.count) }
-        pendingUses[parameter.index] = -1
-        parameterReady(parameter)
+    private func finish(
+        _ parameter: Parameter, _ gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void
+    ) {
+        gradientReady(parameter, gradients.finish(parameter, on: self))
+        gradients.release(parameter)
     }
 
     // MARK: For operations
@@ -208,7 +215,7 @@ public final class Tape {
         guard let slot = result.slot else { return }
         for parameter in parameters {
             precondition(arena?.holds(parameter) == true, "parameter \(parameter.name) is not in this tape's arena")
-            pendingUses[parameter.index] += 1
+            gradients.willUse(parameter)
         }
         steps.append(Step(output: slot, parameters: parameters, backward: backward))
     }
@@ -240,8 +247,7 @@ public final class Tape {
 
     /// Where to write a parameter's gradient: overwriting the first time in a pass, adding after that.
     func gradientDestination(of parameter: Parameter) -> (values: UnsafeMutablePointer<Float>, accumulate: Bool) {
-        defer { hasGradient[parameter.index] = true }
-        return (parameter.gradients, hasGradient[parameter.index])
+        gradients.destination(of: parameter, on: self)
     }
 
     /// The random numbers of the next operation that draws some.

@@ -1,3 +1,4 @@
+import Glibc
 import Tensors
 import Testing
 
@@ -42,6 +43,77 @@ import Testing
             #expect(snapshots["unused"] == [0, 0, 0, 0, 0])
             #expect(snapshots["shared"]?.contains { $0 != 0 } == true)
         }
+    }
+
+    /// Given away when they are ready, gradients are the bits that they are when kept, in the same order.
+    @Test func gradientsAreGivenAway() {
+        let (arena, forward) = network()
+        let tape = Tape(parameters: arena)
+        tape.begin(training)
+        var kept: [String] = []
+        tape.backward(from: Loss(sum: forward(tape, 3), weight: 3)) { kept.append($0.name) }
+        let expected = arena.gradients.map(\.bitPattern)
+        arena.gradients.update(repeating: .nan)
+        for _ in 0..<2 {
+            tape.begin(training)
+            var given: [String] = []
+            tape.backward(from: Loss(sum: forward(tape, 3), weight: 3)) { parameter, gradient in
+                given.append(parameter.name)
+                #expect(gradient.count == parameter.count && UInt(bitPattern: gradient.baseAddress) % 64 == 0)
+                #expect(gradient.map(\.bitPattern) == Array(expected[parameter.range]))
+            }
+            #expect(given == kept)
+        }
+        #expect(arena.gradients.allSatisfy { $0.isNaN }, "the arena's are left alone")
+    }
+
+    /// A model of many layers has no more gradients in memory than one of two.
+    @Test(arguments: [false, true]) func onlyAFewGradientsAreInMemory(recomputes: Bool) {
+        func bytes(layers: Int) -> Int {
+            let weights = (0..<layers).map { _ in Parameter([128, 128], .uniform(bound: 0.1)) }
+            let arena = ParameterArena(weights.enumerated().map { ("w\($0)", $1) }, seed: 1)
+            let tape = Tape(parameters: arena)
+            for _ in 0..<3 {
+                tape.begin(training)
+                var x = tape.input(pattern(128), [1, 128])
+                for weight in weights { x = recomputes ? x.recomputing { $0.linear(weight) } : x.linear(weight) }
+                tape.backward(from: Loss(sum: x.sum(), weight: 1)) { _, gradient in
+                    #expect(gradient.contains { $0 != 0 })
+                }
+            }
+            return tape.reservedBytes
+        }
+        let gradient = 128 * 128 * 4
+        // What is left are activations, of 512 bytes each.
+        #expect(bytes(layers: 30) - bytes(layers: 2) < gradient)
+        #expect(bytes(layers: 2) >= gradient)
+    }
+
+    /// Large gradients of several shapes take turns in one block, and the bits are those of gradients that are kept.
+    @Test func largeGradientsShareABlock() {
+        let shapes = [[520, 520], [600, 520], [512, 600], [700, 512]]
+        let weights = shapes.map { Parameter($0, .uniform(bound: 0.1)) }
+        let arena = ParameterArena(weights.enumerated().map { ("w\($0)", $1) }, seed: 1)
+        func forward(_ tape: Tape) -> Loss {
+            tape.begin(training)
+            return Loss(sum: weights.reduce(tape.input(pattern(520), [1, 520])) { $0.linear($1) }.sum(), weight: 1)
+        }
+        let keeping = Tape(parameters: arena)
+        keeping.backward(from: forward(keeping))
+        let tape = Tape(parameters: arena)
+        var allocations: [Int] = []
+        for _ in 0..<3 {
+            var largest = (places: Set<UnsafeMutablePointer<Float>>(), isRight: true)
+            tape.backward(from: forward(tape)) { parameter, gradient in
+                largest.places.insert(gradient.baseAddress!)
+                let bytes = parameter.count * MemoryLayout<Float>.stride
+                if memcmp(gradient.baseAddress!, parameter.gradients, bytes) != 0 { largest.isRight = false }
+            }
+            #expect(largest.isRight && largest.places.count == 1)
+            allocations.append(tape.systemAllocations)
+        }
+        // The first pass may find the block among those of its forward pass, which then needs another.
+        #expect(allocations[1] == allocations[2])
     }
 
     /// Used in the forward pass, but not by what the gradient is taken of.

@@ -9,8 +9,13 @@ public final class FloatAccumulator {
     /// The arena of partial sums.
     public var sums: UnsafeMutablePointer<Float> { arena.memory }
 
-    public init(count: Int, parts: [ExactAccumulator.Part]) {
-        arena = SumArena(count: count, parts: parts)
+    /// For sums that go to memory of the caller's.
+    public convenience init(count: Int, parts: [ExactAccumulator.Part]) {
+        self.init(count: count, parts: parts, layout: nil)
+    }
+
+    package init(count: Int, parts: [ExactAccumulator.Part], layout: SumLayout?) {
+        arena = SumArena(count: count, parts: parts, layout: layout)
     }
 
     /// Forgets all sums.
@@ -20,18 +25,25 @@ public final class FloatAccumulator {
 
     /// Adds one micro-batch's gradient of a part. False if an element of it is NaN or infinite.
     public func accumulate(_ gradient: UnsafePointer<Float>, part index: Int) -> Bool {
-        let (sum, count, holdsSum) = arena.add(part: index)
+        let (sum, finished, count, holdsSum) = arena.add(part: index)
         // SAFETY: the part lies within the arena (checked in init) and the gradient has its length by contract.
         if holdsSum {
-            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient, count)
+            lockstep_combine(LOCKSTEP_F32, LOCKSTEP_SUM, sum, sum, gradient + finished, count)
         } else {
-            sum.update(from: gradient, count: count)
+            sum.update(from: gradient + finished, count: count)
         }
-        return lockstep_largest_magnitude(gradient, count) < LOCKSTEP_INFINITY_BITS
+        return lockstep_largest_magnitude(gradient, finished + count) < LOCKSTEP_INFINITY_BITS
     }
 
     /// Makes a part that got nothing in this step a sum of zero.
     public func settle(part index: Int) {
         arena.settle(part: index)
     }
+
+    // MARK: With a layout, as `ExactAccumulator`
+
+    package var results: UnsafeMutablePointer<Float> { arena.results }
+    package func landing(ofRange number: Int) -> UnsafeMutablePointer<Float> { arena.landing(ofRange: number) }
+    package func finish(range number: Int) { arena.finish(range: number) }
+    package func take(range number: Int) { arena.take(range: number) }
 }

@@ -17,6 +17,17 @@ extension Ring {
             }
         }
 
+        /// The elements, of so many, of which the member at a place gets the sums.
+        package func parts(of count: Int, place: Int, worldSize: Int) -> [Range<Int>] {
+            switch self {
+            case .everyMember:
+                return [0..<count]
+            case .ownerAndNext(let grain):
+                let owners = worldSize == 1 ? [0] : [place, (place + worldSize - 1) % worldSize]
+                return owners.map { RingPlan.chunk($0, of: count, worldSize: worldSize, grain: grain) }
+            }
+        }
+
         fileprivate var grain: Int {
             switch self {
             case .everyMember: 1

@@ -237,6 +237,13 @@ public final class Ring {
         if environment.isByHand { control?.begun() }
     }
 
+    /// Whether the operation, and all before it, have ended with their sums. To be asked also after a failure, until
+    /// the next ring is formed.
+    package func hasEnded(_ ticket: Ticket) -> Bool {
+        guard ticket.generation == generation else { return false }
+        return data == nil || shared.withLock { $0.completed >= ticket.sequence }
+    }
+
     /// Leaves the job properly: waits until every other rank has called it, so that nobody's going is taken for a loss. It is the last
     /// section: whoever is behind is helped to its end before the others go. After an error it closes at once.
     public func close() {

@@ -4,10 +4,11 @@ import Lockstep
 import Processes
 
 extension MemoryNeed {
-    /// Weight and gradient of a parameter: what a model is that is only looked at.
-    static let weightAndGradientBytes = 8.0
+    /// A parameter's weight: what a model is that is only looked at.
+    static let weightBytes = 4.0
 
-    /// What training keeps for a parameter, as the README has it: weight, gradient, partial sum, optimizer state.
+    /// What training keeps for a parameter, as the README has it: weight, partial sum, optimizer state, and, where that
+    /// is shared out, sums.
     static func training(
         parameters: Double, _ options: TrainingOptions, _ optimizer: any Optimizer, _ ring: Ring
     ) -> MemoryNeed {
@@ -18,9 +19,9 @@ extension MemoryNeed {
             case .fp32: 4.0
             case .bf16: 6.0
             }
-        // Of a state that is shared out a worker keeps its own part and the one before it.
-        let kept = options.shardOptimizer ? state * min(1, 2 / Double(ring.worldSize)) : state
-        var need = MemoryNeed(parameters: parameters, bytesPerParameter: weightAndGradientBytes + sum + kept)
+        // Of what is shared out a worker keeps its own part and the one before it.
+        let kept = options.shardOptimizer ? (state + 4) * min(1, 2 / Double(ring.worldSize)) : state
+        var need = MemoryNeed(parameters: parameters, bytesPerParameter: weightBytes + sum + kept)
         if options.out != nil { need.copyBytesPerParameter = 4 + state }
         need.workers = workersOnThisHost(ring)
         return need
@@ -44,7 +45,7 @@ func requireMemory(_ need: MemoryNeed, facts: MemoryFacts = .current()) throws {
 }
 
 /// The same for a model whose number of parameters is all that is known of it.
-func requireMemory(forParameters count: Double, bytesEach: Double = MemoryNeed.weightAndGradientBytes) throws {
+func requireMemory(forParameters count: Double, bytesEach: Double = MemoryNeed.weightBytes) throws {
     try requireMemory(MemoryNeed(parameters: count, bytesPerParameter: bytesEach))
 }
 

@@ -17,15 +17,19 @@ package struct BucketPlan: Equatable, Sendable {
 
     /// Enough to pay for an operation, small enough that little is left to send when backward ends: that matters on a slow wire.
     package static let usualElements = 64 * 1024
+    /// The sums of two buckets stand beside the partial sums (`SumLayout`): large parts are reduced in pieces.
+    package static let mostElements = 1 << 20
 
     /// - Parameters:
     ///   - offsets: the first element of each part, ascending.
     ///   - trainedEnd: where what is trained ends; statistics follow. A part begins there, or the arena ends.
     ///   - count: the arena's elements.
     ///   - atLeast: a bucket ends with the part that makes it this large, or with the last block that lies within that part.
+    ///   - atMost: what is larger is cut into pieces, about equal ones.
     ///   - block: buckets begin at multiples of it, so that a block of the gradient's norm lies in one bucket; but for the statistics'.
     package init(
-        offsets: [Int], trainedEnd: Int, count: Int, atLeast: Int = BucketPlan.usualElements, block: Int = GradientNorm.blockSize
+        offsets: [Int], trainedEnd: Int, count: Int, atLeast: Int = BucketPlan.usualElements,
+        atMost: Int = BucketPlan.mostElements, block: Int = GradientNorm.blockSize
     ) {
         let ends = offsets.dropFirst() + (offsets.isEmpty ? [] : [count])
         var ranges: [Range<Int>] = []
@@ -34,8 +38,12 @@ package struct BucketPlan: Equatable, Sendable {
             let isLast = end == trainedEnd || end == count
             let cut = isLast ? end : end / block * block
             guard cut > start, isLast || cut - start >= atLeast else { continue }
-            ranges.append(start..<cut)
-            start = cut
+            let pieces = (cut - start + atMost - 1) / atMost
+            let piece = ((cut - start + pieces - 1) / pieces + block - 1) / block * block
+            while cut > start {
+                ranges.append(start..<min(start + piece, cut))
+                start = min(start + piece, cut)
+            }
         }
         self.ranges = ranges
         trainedCount = ranges.prefix { $0.upperBound <= trainedEnd }.count

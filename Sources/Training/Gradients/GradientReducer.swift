@@ -4,10 +4,11 @@ import Tensors
 
 /// Sums the gradients of a step's micro-batches: in this worker's memory first, then over the ring.
 ///
-/// Bucket by bucket, as soon as the last micro-batch's backward pass has finished with one, the ring takes it; the sums appear in
-/// the parameter arena's gradients. The worker's own partial sums stay as they were: when a peer is lost, the micro-batches that
-/// are held are held for the next attempt, in which only those that went with the peer are computed again.
-/// Owns the accumulators. Used by the compute thread.
+/// Bucket by bucket, as soon as the last micro-batch's backward pass has finished with one, the ring takes it. What a
+/// worker has summed survives the loss of a peer: of each bucket it has its own partial sum, as it was, or the finished
+/// sum of all, which has every micro-batch of the step. In the next attempt, finished sums go from a rank that has the
+/// most of them to the others, as one rank may have had the last piece of a sum and another not; of the other buckets
+/// the micro-batches that went with the peer are computed again. Owns the accumulators. Used by the compute thread.
 final class GradientReducer {
     private let arena: ParameterArena
     private let ring: Ring
@@ -33,8 +34,18 @@ final class GradientReducer {
         self.plan = plan
         self.ring = ring
         self.reach = reach
-        sums = PartialSums(arena, reduction: reduction, grids: grids)
+        let takesPlace = if case .everyMember = reach { true } else { false }
+        sums = PartialSums(arena, buckets: plan.ranges, reduction: reduction, takesPlace: takesPlace, grids: grids)
     }
+
+    /// All workers' sums after `reduce`, laid out as the parameter arena, as far as this rank gets them; valid until
+    /// the next `begin`.
+    var results: UnsafeMutableBufferPointer<Float> { .init(start: sums.results, count: arena.count) }
+
+    /// How many of the first buckets have their sums.
+    var finishedBuckets: Int { sums.finishedBuckets }
+    /// How many buckets' sums there were when rings were new, in all.
+    private(set) var keptBuckets = 0
 
     /// Begins a step, or begins it again on other grids, with nothing summed.
     func begin(microBatches: Int, grids: [Grid]?) {
@@ -46,16 +57,35 @@ final class GradientReducer {
     /// Begins an attempt to reduce: what is held stays, and nothing has been given to the ring.
     func beginAttempt() {
         partsLeft = plan.partCounts
-        bucketsStarted = 0
+        bucketsStarted = sums.finishedBuckets
         tickets.removeAll(keepingCapacity: true)
         failure = nil
+    }
+
+    /// On a ring that is new: gives this rank the sums that any has.
+    ///
+    /// - Parameter finished: how many of the first buckets each rank has the sums of, by place.
+    func shareResults(finished: [Int]) throws {
+        sums.forgetResults()
+        guard let most = finished.max(), let least = finished.min(), let holder = finished.firstIndex(of: most)
+        else { return }
+        try sums.receive(least..<most, from: holder, over: ring)
+        bucketsStarted = most
+        keptBuckets += most
+    }
+
+    /// The ring has failed: what had ended by then stays.
+    func endAttempt() {
+        let ended = tickets.prefix { ring.hasEnded($0) }.count
+        sums.finish(through: sums.finishedBuckets + ended)
+        tickets.removeAll(keepingCapacity: true)
     }
 
     /// Takes the gradient of one parameter for one micro-batch. With `isLast`, this worker has no further micro-batch in the step,
     /// and the parameter's bucket leaves when it is complete. A ring that fails is told by `reduce`, so that the micro-batch, and
     /// those after it, are held by then.
-    func add(parameter index: Int, microBatch id: Int, isLast: Bool) {
-        switch sums.accumulate(arena.parameters[index].gradients, part: index) {
+    func add(_ gradient: UnsafePointer<Float>, of index: Int, microBatch id: Int, isLast: Bool) {
+        switch sums.accumulate(gradient, part: index) {
         case .fits: break
         case .misfit: control.recordMisfit(parameter: index)
         case .notFinite: control.recordNotFinite(microBatch: id, parameter: index)
@@ -82,17 +112,31 @@ final class GradientReducer {
         if failure == nil { failure = error }
     }
 
-    /// Waits for all buckets and for what the ranks have to tell; the arena's gradients then hold the sums, as far as this rank gets them.
+    /// Waits for all buckets and for what the ranks have to tell; `results` are there then.
     ///
-    /// - Parameter milliseconds: what a micro-batch took in this attempt.
-    func reduce(requests: [StepControl.Request], milliseconds: Double) throws -> StepControl {
+    /// - Parameters:
+    ///   - milliseconds: what a micro-batch took in this attempt.
+    ///   - arrived: for tests: called when each bucket's sums have come.
+    func reduce(
+        requests: [StepControl.Request], milliseconds: Double, arrived: ((_ bucket: Int) throws -> Void)?
+    ) throws -> StepControl {
         if let failure { throw failure }
+        if let arrived {
+            let first = plan.ranges.count - tickets.count
+            for (number, ticket) in tickets.enumerated() {
+                try ring.wait(for: ticket)
+                try arrived(first + number)
+            }
+        }
         var sum = control.contribution(
             requests: requests, place: ring.place, worldSize: ring.worldSize, milliseconds: milliseconds)
         try sum.withValues { try ring.allReduce($0) }
-        for (ticket, range) in zip(tickets, plan.ranges) {
-            try ring.wait(for: ticket)
-            sums.finish(range, into: arena.gradients.baseAddress! + range.lowerBound)
+        for ticket in tickets { try ring.wait(for: ticket) }
+        sums.finishAll { bucket in
+            let range = plan.ranges[bucket]
+            return reach(ofBucket: bucket).parts(of: range.count, place: ring.place, worldSize: ring.worldSize).map {
+                range.lowerBound + $0.lowerBound..<range.lowerBound + $0.upperBound
+            }
         }
         return sum
     }
@@ -112,10 +156,8 @@ final class GradientReducer {
     }
 
     private func start(bucket: Int) throws {
-        let range = plan.ranges[bucket]
-        tickets.append(
-            try sums.start(
-                range, into: arena.gradients.baseAddress! + range.lowerBound, over: ring,
-                for: bucket < plan.trainedCount ? reach : .everyMember))
+        tickets.append(try sums.start(bucket, over: ring, for: reach(ofBucket: bucket)))
     }
+
+    private func reach(ofBucket bucket: Int) -> Ring.Reach { bucket < plan.trainedCount ? reach : .everyMember }
 }

@@ -100,7 +100,7 @@ extension Trainer {
     /// The third part for one micro-batch. Its weight and loss are its samples' share of the whole.
     func globalPass(
         _ globalLoss: GlobalLoss<Data.Batch>, _ step: StepPlan.Step, microBatch id: Int, beforeBackward: () -> Void,
-        parameterReady: (Parameter) -> Void
+        gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void
     ) throws -> (weight: Double, lossSum: Double) {
         guard let prepared = preparedLoss else { preconditionFailure("a global loss is prepared before its passes") }
         let positions = step.positions(ofMicroBatch: id)
@@ -116,7 +116,7 @@ extension Trainer {
         prepared.gradient.withUnsafeBufferPointer { gradient in
             tape.backward(
                 from: output, gradient: UnsafeBufferPointer(rebasing: gradient[places]), weight: prepared.weight * share,
-                parameterReady: parameterReady)
+                gradientReady: gradientReady)
         }
         return (prepared.weight * share, prepared.sum * share)
     }

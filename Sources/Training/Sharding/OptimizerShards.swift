@@ -73,7 +73,7 @@ final class OptimizerShards {
     private(set) var arrived: Kept?
     /// How many steps the state has seen.
     var updates = 0
-    /// The place for which the arena's gradients hold sums: of a step that is decided, and that the state may not have seen.
+    /// The place for which this rank has sums: of a step that is decided, and that the state may not have seen.
     var sums: ShardReport.Position?
 
     /// What a rank keeps, and since when all state is shared out like that.
@@ -139,7 +139,7 @@ final class OptimizerShards {
         self.sums = sums
     }
 
-    /// - Parameter isDecided: whether the gradients hold the sums of a step that is decided.
+    /// - Parameter isDecided: whether the sums are those of a step that is decided.
     func report(isDecided: Bool) -> ShardReport {
         ShardReport(
             kept: kept?.share, arrived: arrived?.share, sumsArrived: arrived?.hasSums ?? false, sums: isDecided ? sums : nil,

@@ -91,7 +91,7 @@ extension Trainer {
     func move(_ holdings: Holdings, to positions: [ShardReport.Position?], number: Int) throws {
         let shards = shards!
         let own = positions[ring.place]
-        if let sums = holdings.sums { try send(sums, of: arena.gradients) }
+        if let held = holdings.sums { try send(held, of: gradientSums, to: shards.ranges(own)) }
         if positions == holdings.positions {
             let same = own.map { OptimizerShards.Kept(share: .init(position: $0, number: number), pieces: shards.pieces) }
             shards.receive(same, withSums: holdings.sums != nil, updates: shards.updates)
@@ -102,7 +102,7 @@ extension Trainer {
                 read: { stretch, number, memory in for piece in shards.pieces { piece.read(stretch, state: number, into: memory) } },
                 write: { stretch, number, memory in for piece in new?.pieces ?? [] { piece.write(stretch, state: number, from: memory) } })
             // Who holds a stretch has the bits that go with it; what others have is the same, or of no use yet.
-            if holdings.isUpToDate { try send(holdings.states, of: arena.values) }
+            if holdings.isUpToDate { try send(holdings.states, of: arena.values, to: [0..<shards.count]) }
             shards.receive(new, withSums: holdings.sums != nil, updates: committedSteps + (holdings.isUpToDate ? 1 : 0))
         }
         try visit(.moved)
@@ -111,13 +111,20 @@ extension Trainer {
         shards.settle(number: number, sums: holdings.sums == nil ? shards.sums : position)
     }
 
-    /// Gives all ranks the stretches of an arena that each holds.
-    private func send(_ held: ShardHoldings, of arena: UnsafeMutableBufferPointer<Float>) throws {
+    /// Sends all stretches of an arena from those who hold them to all ranks, of which each takes what it is to have.
+    private func send(
+        _ held: ShardHoldings, of arena: UnsafeMutableBufferPointer<Float>, to wanted: [Range<Int>]
+    ) throws {
         guard let base = arena.baseAddress else { return }
         try send(
             held, arrays: 1,
             read: { stretch, _, memory in memory.update(from: base + stretch.lowerBound, count: stretch.count) },
-            write: { stretch, _, memory in (base + stretch.lowerBound).update(from: memory, count: stretch.count) })
+            write: { stretch, _, memory in
+                for common in wanted.map({ $0.clamped(to: stretch) }) where !common.isEmpty {
+                    let first = memory + (common.lowerBound - stretch.lowerBound)
+                    (base + common.lowerBound).update(from: first, count: common.count)
+                }
+            })
     }
 
     /// Sends all stretches of some arrays from those who hold them to all ranks.

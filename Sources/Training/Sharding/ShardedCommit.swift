@@ -13,7 +13,8 @@ extension Trainer {
         let shards = shards!
         shards.sums = position
         return try GradientSurvey(
-            arena, chunks: shards.layout(worldSize: ring.worldSize).chunks(ofOwner: ring.place), over: ring)
+            arena, sums: gradientSums, chunks: shards.layout(worldSize: ring.worldSize).chunks(ofOwner: ring.place),
+            over: ring)
     }
 
     /// The second section.

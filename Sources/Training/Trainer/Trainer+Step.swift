@@ -11,39 +11,51 @@ extension Trainer {
         let reducer = reducer!
         reducer.begin(microBatches: step.microBatchCount, grids: grids)
         return try ring.section(isOpen: true) {
-            reducer.beginAttempt()
-            if committedSteps == 0 { beginShards() }
-            let missing = try exchangePlans(step)
-            let began = clock[.compute]
-            let computed = try clock.measure(.compute) {
-                try prepareGlobalLoss(step)
-                return try compute(step, missing: missing)
+            do {
+                return try reduceAndCommit(step, reducer, &clock).values
+            } catch let error as CollectiveError {
+                reducer.endAttempt()
+                throw error
             }
-            let milliseconds = computed == 0 ? 0 : (clock[.compute] - began).milliseconds / Double(computed)
-            let control = try clock.measure(.exposedReduce) {
-                try visit(.reduction)
-                return try reducer.reduce(requests: requests, milliseconds: milliseconds)
-            }
-            let isSound = control.fault == nil && control.weight > 0
-            let misfits = isSound && recipe.reduction == .exact ? control.misfits : []
-            let survey = try clock.measure(.optimizer) { isSound && misfits.isEmpty ? try surveySums() : nil }
-            try visit(.commit)
-            var outcome = StepOutcome(
-                step: step.number, isCommitted: false, worldSize: ring.worldSize, gradientNorm: 0, control: control)
-            // From here on nothing can fail: the step commits here, and so it does everywhere.
-            for index in misfits { grids![index] = grids![index].raised() }
-            if let survey {
-                outcome.isCommitted = true
-                outcome.gradientNorm = GradientNorm.norm(blockSums: survey.blockSums, scale: 1 / control.weight)
-                takeGrids(survey)
-                if shards == nil {
-                    clock.measure(.optimizer) { commit(outcome) }
-                } else {
-                    decided = outcome
-                }
-            }
-            return outcome.values
         }
+    }
+
+    private func reduceAndCommit(
+        _ step: StepPlan.Step, _ reducer: GradientReducer, _ clock: inout StepClock
+    ) throws -> StepOutcome {
+        reducer.beginAttempt()
+        if committedSteps == 0 { beginShards() }
+        let missing = try exchangePlans(step)
+        let began = clock[.compute]
+        let computed = try clock.measure(.compute) {
+            try prepareGlobalLoss(step)
+            return try compute(step, missing: missing)
+        }
+        let milliseconds = computed == 0 ? 0 : (clock[.compute] - began).milliseconds / Double(computed)
+        let control = try clock.measure(.exposedReduce) {
+            try visit(.reduction)
+            let arrived: ((Int) throws -> Void)? = faults == nil ? nil : { [self] bucket in try visit(.bucket(bucket)) }
+            return try reducer.reduce(requests: requests, milliseconds: milliseconds, arrived: arrived)
+        }
+        let isSound = control.fault == nil && control.weight > 0
+        let misfits = isSound && recipe.reduction == .exact ? control.misfits : []
+        let survey = try clock.measure(.optimizer) { isSound && misfits.isEmpty ? try surveySums() : nil }
+        try visit(.commit)
+        var outcome = StepOutcome(
+            step: step.number, isCommitted: false, worldSize: ring.worldSize, gradientNorm: 0, control: control)
+        // From here on nothing can fail: the step commits here, and so it does everywhere.
+        for index in misfits { grids![index] = grids![index].raised() }
+        if let survey {
+            outcome.isCommitted = true
+            outcome.gradientNorm = GradientNorm.norm(blockSums: survey.blockSums, scale: 1 / control.weight)
+            takeGrids(survey)
+            if shards == nil {
+                clock.measure(.optimizer) { commit(outcome) }
+            } else {
+                decided = outcome
+            }
+        }
+        return outcome
     }
 
     /// What this rank asks the others for.
@@ -66,23 +78,29 @@ extension Trainer {
     /// The grids of the first step: every rank looks at the gradients of the step's first micro-batch, and so finds the same.
     private func firstGrids(_ step: StepPlan.Step) throws -> [Grid] {
         if globalLoss != nil { _ = try ring.section { try prepareGlobalLoss(step); try ring.barrier(); return [] } }
-        try pass(step, microBatch: 0) { _ in }
-        return arena.parameters.map { parameter in
-            let magnitude = GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
-            return Grid.first(largestMagnitudeBits: magnitude.bitPattern, parts: partsPerStep)
+        var magnitudes = [Float](repeating: 0, count: arena.parameters.count)
+        try pass(step, microBatch: 0) { parameter, gradient in
+            magnitudes[parameter.index] = GradientNorm.largestMagnitude(UnsafeBufferPointer(gradient))
         }
+        return magnitudes.map { Grid.first(largestMagnitudeBits: $0.bitPattern, parts: partsPerStep) }
     }
 
-    /// On a ring that is new, the ranks tell each other which micro-batches they hold.
+    /// On a ring that is new, the ranks tell each other which micro-batches they hold, and get the sums that any of
+    /// them has.
     ///
     /// - Returns: those that this rank is to compute because they went with a dead rank; nil where none is held anywhere, and the step
     ///   is shared out as any other.
     private func exchangePlans(_ step: StepPlan.Step) throws -> [Int]? {
         guard plannedGeneration != ring.generation else { return nil }
-        var holders = [Int32](repeating: 0, count: step.microBatchCount)
-        for id in reducer!.held { holders[id] = 1 }
-        try holders.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
+        let reducer = reducer!
+        // Of each micro-batch, whether it is held; of each rank, how many buckets it has the sums of.
+        var reports = [Int32](repeating: 0, count: step.microBatchCount + ring.worldSize)
+        for id in reducer.held { reports[id] = 1 }
+        reports[step.microBatchCount + ring.place] = Int32(reducer.finishedBuckets)
+        try reports.withUnsafeMutableBufferPointer { try ring.allReduce($0, .max) }
+        try reducer.shareResults(finished: reports[step.microBatchCount...].map { Int($0) })
         plannedGeneration = ring.generation
+        let holders = reports[..<step.microBatchCount]
         let missing = holders.indices.filter { holders[$0] == 0 }
         guard missing.count < holders.count else { return nil }
         return Array(missing[StepPlan.share(ofMicroBatches: missing.count, rank: ring.place, worldSize: ring.worldSize)])
@@ -126,15 +144,21 @@ extension Trainer {
         let reducer = reducer!
         try visit(.microBatch(id))
         var last = false
-        let (weight, lossSum) = try pass(step, microBatch: id, beforeBackward: { last = isLast() }) { parameter in
-            reducer.add(parameter: parameter.index, microBatch: id, isLast: last)
-        }
+        let (weight, lossSum) = try pass(
+            step, microBatch: id, beforeBackward: { last = isLast() },
+            gradientReady: { parameter, gradient in
+                reducer.add(gradient.baseAddress!, of: parameter.index, microBatch: id, isLast: last)
+            })
         reducer.record(microBatch: id, weight: weight, lossSum: lossSum)
     }
 
+    /// The sums of the step's gradients, laid out as the arena, as far as this rank gets them: from their reduction to
+    /// the next step.
+    package var gradientSums: UnsafeMutableBufferPointer<Float> { reducer!.results }
+
     /// What the sums are like: all of them, or, where each rank has its part, what all ranks see.
     private func surveySums() throws -> GradientSurvey {
-        shards == nil ? GradientSurvey(arena) : try surveyShards()
+        shards == nil ? GradientSurvey(arena, sums: gradientSums) : try surveyShards()
     }
 
     /// The grids of the next step.
@@ -144,7 +168,7 @@ extension Trainer {
             // Statistics stand behind what the survey covers; every rank has their sums.
             let magnitude =
                 parameter.isStatistic
-                ? GradientNorm.largestMagnitude(UnsafeBufferPointer(start: parameter.gradients, count: parameter.count))
+                ? GradientNorm.largestMagnitude(UnsafeBufferPointer(rebasing: gradientSums[parameter.range]))
                 : survey.largest[parameter.index]
             return grid.next(largestMagnitudeBits: magnitude.bitPattern)
         }
@@ -162,8 +186,8 @@ extension Trainer {
     func update(_ range: Range<Int>, state: [UnsafeMutablePointer<Float>], with outcome: StepOutcome) {
         let clip = recipe.clipNorm.map { GradientNorm.clipFactor(norm: outcome.gradientNorm, limit: $0) } ?? 1
         let part = ArenaPart(
-            range: range, values: arena.values.baseAddress! + range.lowerBound, gradients: arena.gradients.baseAddress! + range.lowerBound,
-            state: state, decayRuns: arena.decayRuns)
+            range: range, values: arena.values.baseAddress! + range.lowerBound,
+            gradients: gradientSums.baseAddress! + range.lowerBound, state: state, decayRuns: arena.decayRuns)
         optimizer.update(
             part,
             with: OptimizerStep(
@@ -173,7 +197,7 @@ extension Trainer {
 
     /// What belongs to a step besides.
     func endCommit(_ outcome: StepOutcome) {
-        arena.updateStatistics(scale: Float(1 / outcome.control.weight))
+        arena.updateStatistics(from: gradientSums.baseAddress!, scale: Float(1 / outcome.control.weight))
         committedSteps = outcome.step + 1
     }
 

@@ -272,21 +272,24 @@ public final class Trainer<Data: Dataset> {
             time: StepClock.secondsSince1970, slowestRank: slowest?.rank, slowestScore: slowest?.score)
     }
 
-    /// Forward and backward of one micro-batch. The gradients, of the loss's sum, are in the arena when it returns.
+    /// Forward and backward of one micro-batch.
     ///
-    /// - Parameter beforeBackward: called when the forward pass has ended.
+    /// - Parameters:
+    ///   - beforeBackward: called when the forward pass has ended.
+    ///   - gradientReady: gets each parameter's gradient, of the loss's sum; its memory is given back on return.
     @discardableResult
     func pass(
-        _ step: StepPlan.Step, microBatch id: Int, beforeBackward: () -> Void = {}, parameterReady: (Parameter) -> Void
+        _ step: StepPlan.Step, microBatch id: Int, beforeBackward: () -> Void = {},
+        gradientReady: (Parameter, UnsafeMutableBufferPointer<Float>) -> Void
     ) throws -> (weight: Double, lossSum: Double) {
         if let globalLoss {
             return try globalPass(
-                globalLoss, step, microBatch: id, beforeBackward: beforeBackward, parameterReady: parameterReady)
+                globalLoss, step, microBatch: id, beforeBackward: beforeBackward, gradientReady: gradientReady)
         }
         let loss = try loss(beginPass(step, microBatch: id), tape)
         let sum = Double(loss.sum.item)
         beforeBackward()
-        tape.backward(from: loss, parameterReady: parameterReady)
+        tape.backward(from: loss, gradientReady: gradientReady)
         return (loss.weight, sum)
     }
 

@@ -9,6 +9,8 @@ package final class FaultInjector: Sendable {
         case microBatch(Int)
         /// After the last micro-batch's backward pass; buckets are on their way.
         case reduction
+        /// When this rank has the sums of that bucket, and of all before it.
+        case bucket(Int)
         /// When this rank has all sums.
         case commit
         /// Before one of an evaluation's micro-batches.
@@ -85,6 +87,9 @@ package final class FaultInjector: Sendable {
 }
 
 extension Trainer {
+    /// For tests: how many buckets did not have to be reduced again after the loss of a rank.
+    package var keptBuckets: Int { reducer?.keptBuckets ?? 0 }
+
     /// For tests: changes one bit of the optimizer's state, as a fault of memory does.
     package func spoilState(_ state: Int, of parameter: String, element: Int) {
         let place = arena[parameter]!.offset + element

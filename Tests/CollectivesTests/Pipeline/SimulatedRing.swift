@@ -102,16 +102,21 @@ final class SimulatedRing {
         return true
     }
 
-    /// Runs until no rank can do anything; `submit(rank)` is asked now and then to submit a rank's next operation.
-    func run(submit: (Int) throws -> Bool) throws {
+    /// Runs until no rank can do anything, or until so many frames have come and writes have left, when the ring
+    /// breaks; `submit(rank)` is asked now and then to submit a rank's next operation.
+    func run(events: Int = .max, submit: (Int) throws -> Bool) throws {
         var stillSubmitting = Set(workers.indices)
-        while true {
+        var events = events
+        while events > 0 {
             let rank = Int.random(in: 0..<workers.count, using: &generator)
             if stillSubmitting.contains(rank), Int.random(in: 0..<8, using: &generator) == 0 {
                 if try !submit(rank) { stillSubmitting.remove(rank) }
                 continue
             }
-            if try advance(rank) { continue }
+            if try advance(rank) {
+                events -= 1
+                continue
+            }
             var anyAdvanced = false
             for other in workers.indices where try advance(other) { anyAdvanced = true }
             if !anyAdvanced, stillSubmitting.isEmpty { return }

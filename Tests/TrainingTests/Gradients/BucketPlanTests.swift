@@ -23,6 +23,17 @@ import Training
         #expect(plan.partCounts == [1, 2, 2])
     }
 
+    /// Pieces of about the same size, which begin with blocks; only the last ends without one.
+    @Test func largePartsAreCut() {
+        let plan = BucketPlan(offsets: [0, 16, 2016], trainedEnd: 2016, count: 2032, atLeast: 100, atMost: 700, block: 64)
+        #expect(plan.ranges == [0..<704, 704..<1408, 1408..<2016, 2016..<2032])
+        #expect(plan.bucketsOfPart == [0..<1, 0..<3, 3..<4])
+        #expect(plan.partCounts == [2, 1, 1, 1])
+        #expect(plan.trainedCount == 3)
+        let whole = BucketPlan(offsets: [0], trainedEnd: 1 << 22, count: 1 << 22)
+        #expect(whole.ranges == (0..<4).map { $0 << 20..<($0 + 1) << 20 })
+    }
+
     /// Not one of them has a block.
     @Test func smallPartsAreOneBucket() {
         #expect(BucketPlan(offsets: [0, 16, 32], trainedEnd: 48, count: 48, atLeast: 16, block: 64).ranges == [0..<48])
