@@ -18,6 +18,8 @@ CLONED(double, tensor_cross_entropy,
             *bad_row = (ptrdiff_t)r;
             return 0;
         }
+        // Taken before the gradient, which may stand in the same place, is written.
+        double wanted = logits[label];
         float lanes[LANES];
         for (int l = 0; l < LANES; l++) lanes[l] = -INFINITY;
         size_t c = 0;
@@ -42,7 +44,7 @@ CLONED(double, tensor_cross_entropy,
         for (int width = LANES / 2; width; width /= 2)
             for (int l = 0; l < width; l++) sums[l] += sums[l + width];
         // The difference of logits is exact in double, so that small losses keep their digits.
-        total += (double)fast_log(sums[0]) + ((double)largest - logits[label]);
+        total += (double)fast_log(sums[0]) + ((double)largest - wanted);
         *counted += 1;
         if (gradient) {
             float scale = 1 / sums[0];

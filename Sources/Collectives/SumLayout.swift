@@ -5,7 +5,8 @@
 /// sums of ranges before it, and may do so as soon as no operation reads those any more. Of the ring's operations only
 /// the one before a range's may be under way when its first sum lands (a slice starts when the one `RingLayout.window`
 /// before it has ended): the lead is as long as the sums of two ranges at most, however long the arena is. Short
-/// operations go by exchanges, which may be ahead of the ring or behind it: their sums land beside, and are moved.
+/// operations go by exchanges, which may be ahead of the ring or behind it: their sums land beside, and are moved. No
+/// range's sums stand on its own partial sums, which are needed until all of the sums are there.
 package struct SumLayout: Equatable, Sendable {
     package let ranges: [Range<Int>]
     /// A multiple of 64.
@@ -29,6 +30,7 @@ package struct SumLayout: Equatable, Sendable {
             guard range.count * stride > SumLayout.longestShortBytes else {
                 beside.append(besideCount)
                 besideCount += range.count
+                lead = max(lead, range.upperBound * sumBytes - range.lowerBound * stride)
                 firstShort = firstShort ?? range
                 continue
             }

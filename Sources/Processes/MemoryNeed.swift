@@ -6,6 +6,8 @@ package struct MemoryNeed: Equatable, Sendable {
     package var bytesPerParameter: Double
     /// The same, on one worker of a host: what a checkpoint is copied to while it is written.
     package var copyBytesPerParameter = 0.0
+    /// The gradients that a backward pass has at hand at a time.
+    package var gradientBytes = 0.0
     /// What one micro-batch leaves for its backward pass.
     package var activationBytes = 0.0
     /// Workers on the host.
@@ -28,11 +30,11 @@ package struct MemoryNeed: Equatable, Sendable {
         let allowance = facts.allowance(workers: workers)
         // Nothing times more than a Double holds is nothing.
         let copy = copyBytesPerParameter == 0 ? 0 : parameters * copyBytesPerParameter
-        let model: Double
+        var model = parameters * bytesPerParameter + gradientBytes
         switch allowance.source {
         // One of those that share it copies.
-        case .machine, .group: model = parameters * bytesPerParameter + copy / Double(max(workers, 1))
-        case .addressSpace, .data: model = parameters * bytesPerParameter + copy
+        case .machine, .group: model += copy / Double(max(workers, 1))
+        case .addressSpace, .data: model += copy
         }
         let left = Double(allowance.bytes) - model
         guard left >= 0 else { return .model(neededBytes: model, allowance) }

@@ -2,11 +2,12 @@
 /// gradients back to what it was computed from.
 ///
 /// Tensors come from `Tape.input` and from operations on other tensors; all of one computation belong to one tape and
-/// are confined to its thread. Their values are never changed once computed.
+/// are confined to its thread. Nobody sees the values of one change once they are computed.
 public final class Tensor {
     public let shape: [Int]
     public let tape: Tape
-    let storage: Storage
+    /// Never another; variable, as only then one can see whether it is shared.
+    private(set) var storage: Storage
     /// Nil when nothing that training changes led here, or nothing is recorded.
     let slot: GradientSlot?
 
@@ -48,4 +49,10 @@ public final class Tensor {
     var rows: Int { shape.dropLast().reduce(1, *) }
 
     var floats: UnsafeMutablePointer<Float> { storage.floats }
+
+    /// Whether nobody else refers to the tensor or its memory, neither another tensor nor a backward step: who owns it
+    /// may write over its values.
+    static func isLastReference(_ tensor: inout Tensor) -> Bool {
+        isKnownUniquelyReferenced(&tensor) && isKnownUniquelyReferenced(&tensor.storage)
+    }
 }

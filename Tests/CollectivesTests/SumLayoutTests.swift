@@ -29,6 +29,30 @@ import Testing
         #expect(SumLayout(ranges: [0..<8193], stride: 4).beside == [0])
     }
 
+    /// Sums that come in their place, as from a rank that has them, leave a range's partial sums alone until all are
+    /// there: the one that they come from may die on the way.
+    @Test(arguments: [
+        [0..<48], [0..<8_192, 8_192..<8_256], [0..<20_000, 20_000..<20_048], [0..<48, 48..<70_000, 70_000..<150_000],
+    ])
+    func sumsThatComeLeavePartialSumsAlone(ranges: [Range<Int>]) throws {
+        let count = try #require(ranges.last).upperBound
+        let exact = ExactAccumulator(
+            count: count, parts: [.init(offset: 0, count: count)], grids: [Grid(limitExponent: 3, parts: 4)],
+            layout: SumLayout(ranges: ranges, stride: 8))
+        let float = FloatAccumulator(
+            count: count, parts: [.init(offset: 0, count: count)], layout: SumLayout(ranges: ranges, stride: 4))
+        let gradient = [Float](repeating: 1, count: count)
+        #expect(exact.accumulate(gradient, part: 0) == .fits && float.accumulate(gradient, part: 0))
+        for (number, range) in ranges.enumerated() {
+            for index in range { (exact.results[index], float.results[index]) = (7, 7) }
+            let rest = range.lowerBound..<count
+            #expect(rest.allSatisfy { exact.carriers[$0] == 1 && float.sums[$0] == 1 }, "range \(number)")
+            exact.take(range: number)
+            float.take(range: number)
+        }
+        #expect((0..<count).allSatisfy { exact.results[$0] == 7 && float.results[$0] == 7 })
+    }
+
     /// Ranges of one slice and of several, and gaps between them.
     private static let ranges = [
         0..<9_000, 9_000..<60_000, 60_016..<70_016, 70_016..<80_000, 80_000..<150_000, 150_000..<150_050,

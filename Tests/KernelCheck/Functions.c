@@ -86,6 +86,9 @@ void check_cross_entropy(struct trial *t) {
     if (!gradient) return;
     expect(t, gradient, expected, n, "the gradient");
     record(t, gradient, n);
+    // In the place of the logits.
+    expect_double(t, tensor_cross_entropy(x, &counted, &bad, x, labels, rows, C), own, "the sum beside the gradient in place");
+    expect(t, x, expected, n, "the gradient in place");
 }
 
 // MARK: Over all floats

@@ -11,6 +11,7 @@ struct Probe {
         case "ring": try RingRounds(arguments: Array(arguments.dropFirst())).run()
         case "elastic": try ElasticWorker(arguments: Array(arguments.dropFirst())).run()
         case "tokens": try TokenMemory(arguments: Array(arguments.dropFirst())).run()
+        case "memory": try ModelMemory(arguments: Array(arguments.dropFirst())).run()
         case "print": try printLine(asWorker: arguments.last == "worker")
         case "compute": try Compute(arguments: Array(arguments.dropFirst())).run()
         case "launch": try Launch(arguments: Array(arguments.dropFirst())).run()
@@ -21,6 +22,7 @@ struct Probe {
                        Probe ring WORKERS ELEMENTS ROUNDS [GO]
                        Probe elastic STEPS|0 ELEMENTS
                        Probe tokens FILE
+                       Probe memory LAYERS BATCH exact|fp32|bf16 sgd|momentum|adamw
                        Probe print worker|ring
                        Probe compute gpt|cnn|products STEPS
                        Probe launch WORKERS GRACE_MILLISECONDS PROGRAM ARGUMENTS

@@ -155,7 +155,7 @@ void tensor_transpose(float *y, bool accumulate, const float *x, size_t matrices
 
 /// Softmax cross-entropy of logits (rows, classes) against labels; a label of -1 is not counted. Returns the sum of
 /// the losses, taken in double in row order. `counted` receives the number of labels that count, `gradient` (may be
-/// null) softmax - onehot. `bad_row` receives the first row whose label is outside -1 ..< classes, or -1.
+/// null, and may be `logits`) softmax - onehot. `bad_row` receives the first row whose label is outside -1 ..< classes, or -1.
 double tensor_cross_entropy(float *gradient, size_t *counted, ptrdiff_t *bad_row, const float *logits,
                             const int32_t *labels, size_t rows, size_t classes);
 /// The sum of (a - b)^2, in double in sixteen interleaved lanes.

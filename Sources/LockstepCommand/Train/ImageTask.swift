@@ -1,5 +1,6 @@
 import ArgumentParser
 import Lockstep
+import Processes
 
 /// Classifies images.
 struct ImageTask {
@@ -13,8 +14,10 @@ struct ImageTask {
         let (recipe, optimizer) = try ring.together("planning the run") {
             let recipe = try defaults.recipe(options, sampleCount: training.count)
             let optimizer = try defaults.optimizer(options)
-            let parameters = model.network.namedParameters().reduce(0) { $0 + Double($1.parameter.count) }
-            try requireMemory(.training(parameters: parameters, options, optimizer, ring))
+            let counts = model.network.namedParameters().map { Double($0.parameter.count) }
+            var need = MemoryNeed.training(parameters: counts.reduce(0, +), options, optimizer, ring)
+            need.gradientBytes = 4 * (counts.max() ?? 0)
+            try requireMemory(need)
             return (recipe, optimizer)
         }
         let trainer = try Trainer(model: model.network, data: training, optimizer: optimizer, recipe: recipe, ring: ring) {

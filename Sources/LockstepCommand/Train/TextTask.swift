@@ -38,6 +38,7 @@ struct TextTask {
             let recipe = try defaults.recipe(options, sampleCount: training.count)
             let optimizer = try defaults.optimizer(options)
             var need = MemoryNeed.training(parameters: configuration.parameterCount, options, optimizer, ring)
+            need.gradientBytes = 4 * configuration.gradientCount
             need.activationBytes = 4 * configuration.activationCount(
                 samples: recipe.microBatch, context: training.context, recomputesBlocks: recomputesBlocks)
             try requireMemory(need)
@@ -75,14 +76,22 @@ extension GPT.Configuration {
         return width * (Double(vocabulary) + Double(context)) + Double(layers) * width * (4 * width + 2 * inner)
     }
 
+    /// Floats of the gradients that a backward pass has at hand: all through it that of a table which is the head, too,
+    /// and one other.
+    var gradientCount: Double {
+        let width = Double(embedding)
+        let (table, block) = (Double(vocabulary) * width, width * (feedForward.map(Double.init) ?? 4 * width))
+        return tiedHead ? table + block : max(table, block)
+    }
+
     /// Floats that a training pass keeps for its backward pass, about: for each position, in each block, 8 rows as wide as the model
     /// (what went through its two normalisations, queries, keys and values, attention's result and both residual sums) and 2 of the
-    /// feed-forward layers; at the end, the logits and their gradient.
+    /// feed-forward layers; at the end, the logits, whose place their gradient takes.
     func activationCount(samples: Int, context: Int, recomputesBlocks: Bool) -> Double {
         let width = Double(embedding)
         let block = 8 * width + 2 * (feedForward.map(Double.init) ?? 4 * width)
         let blocks = recomputesBlocks ? Double(layers) * width + block : Double(layers) * block
-        return Double(samples) * Double(context) * (blocks + 2 * Double(vocabulary) + width)
+        return Double(samples) * Double(context) * (blocks + Double(vocabulary) + width)
     }
 
     /// How a checkpoint's recipe keeps it; what is as usual is not mentioned.

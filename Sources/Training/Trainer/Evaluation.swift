@@ -28,12 +28,12 @@ extension Trainer {
     /// Evaluates on all samples of a data set, in their order, in micro-batches of the recipe's size that the ranks share; the figures
     /// are the same bits on every rank and for any number of them, whichever are lost on the way.
     ///
-    /// `score` runs the model forward; nothing is recorded and dropout is off. Throws as `step` does.
+    /// `score` runs the model forward, on the tape of the training passes, whose memory it uses; nothing is recorded and
+    /// dropout is off. Throws as `step` does.
     public func evaluate<Other: Dataset>(
         _ data: Other, score: (_ batch: Other.Batch, _ tape: Tape) throws -> Score
     ) throws -> Evaluation {
         let plan = try StepPlan(count: data.count, globalBatch: data.count, microBatch: min(recipe.microBatch, data.count)).step(0)
-        let tape = Tape(parameters: arena, precision: recipe.precision)
         // What this rank has found, by micro-batch: it stays found when the others' is lost.
         var found: [Int: (weight: Double, loss: Double, correct: Int?)] = [:]
         let totals = try ring.section {
