@@ -36,7 +36,8 @@ package struct LaunchConfiguration {
     package var policy = Supervision.Policy()
     /// With these a coordinator is opened beside the workers, and they are told where; `secret` must be set.
     package var coordination: Coordinator.Configuration?
-    /// Where `job.json` and `job.secret` stand while the job runs, so that `lockstep scale` finds it; the directory is made if need be.
+    /// Where `job.json` and `job.secret` are while the job runs, so that `lockstep scale` finds it; the directory is
+    /// made if need be.
     package var jobDirectory: String?
 
     /// Called on the loop before the first worker is started. What it throws ends the launch.
@@ -50,27 +51,38 @@ package struct LaunchConfiguration {
         worldSize = workerCount
     }
 
-    /// The environment of one worker: the launcher's, then torchrun's variables and ours, then what was asked for.
+    /// The environment of one worker: the launcher's own, then its place in the job (`WorkerEnvironment.encoded`), then
+    /// `environment`.
     ///
-    /// - Parameter workerCount: those that the host is to have by now.
+    /// - Parameter workerCount: how many workers the host is to have now.
     func environment(
         localRank: Int, workerCount: Int, master: (address: String, port: UInt16)?, restartCount: Int
     ) -> Environment {
-        var result = Environment.current()
-        result["RANK"] = "\(firstRank + localRank)"
-        result["LOCAL_RANK"] = "\(localRank)"
-        result["GROUP_RANK"] = "\(hostNumber)"
-        result["WORLD_SIZE"] = "\(worldSize - self.workerCount + workerCount)"
-        result["LOCAL_WORLD_SIZE"] = "\(workerCount)"
-        if let master {
-            result["MASTER_ADDR"] = master.address
-            result["MASTER_PORT"] = "\(master.port)"
+        var worker = WorkerEnvironment()
+        worker.rank = firstRank + localRank
+        worker.localRank = localRank
+        worker.worldSize = worldSize - self.workerCount + workerCount
+        worker.localWorldSize = workerCount
+        if let master, let secret {
+            worker.coordinator = .init(
+                host: master.address, port: master.port, secret: secret, isOurs: false, isLaunchers: true)
         }
-        if let secret { result["LOCKSTEP_SECRET"] = secret.hexadecimal }
-        result["LOCKSTEP_RESTART_COUNT"] = "\(restartCount)"
+        var result = Environment.current()
+        for (key, value) in worker.encoded { result[key] = value }
+        result[.secret] = secret?.hexadecimal ?? result[.secret]
+        result[.groupRank] = "\(hostNumber)"
+        result[.restartCount] = "\(restartCount)"
         // Several workers share the cores; the number of threads must not depend on how many do.
         if result["OMP_NUM_THREADS"] == nil { result["OMP_NUM_THREADS"] = "1" }
         result.merge(environment)
         return result
+    }
+}
+
+extension Environment {
+    /// A variable that tells a worker its part.
+    fileprivate subscript(key: WorkerEnvironment.Key) -> String? {
+        get { self[key.rawValue] }
+        set { self[key.rawValue] = newValue }
     }
 }

@@ -80,7 +80,7 @@ private func fail(_ error: any Error, _ name: String, _ ring: Ring?, hasTold: Bo
     let isConsequence = verdict.isOthersDoing || verdict.culprit != nil && verdict.culprit != ring?.rank
     fflush(nil)
     // Under a launcher the rank that failed says why, on the same terminal.
-    if !hasTold, !(isConsequence && verdict.isKnownToAll && getenv("LOCKSTEP_COORDINATOR") != nil) { say("\(name)\(error)") }
+    if !hasTold, !(isConsequence && verdict.isKnownToAll && WorkerEnvironment.Key.coordinator.value != nil) { say("\(name)\(error)") }
     // The launcher knows whose failure it is before it sees others end because of it.
     if !isConsequence { ring?.announceFailure("\(error)") }
     // Nobody goes before everybody knows, or those who come late would find nothing but a rank lost.
@@ -120,7 +120,7 @@ private struct Verdict {
         case MembershipError.refused, MembershipError.noCoordinator:
             // Shut out of a job that goes on without it, or that is over because of another; or under a launcher, which is the coordinator
             // and lives: another life of this worker may do better.
-            isOthersDoing = hasJoined || getenv("LOCKSTEP_COORDINATOR") != nil
+            isOthersDoing = hasJoined || WorkerEnvironment.Key.coordinator.value != nil
             isKnownToAll = false
         default: isKnownToAll = false
         }

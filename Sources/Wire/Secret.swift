@@ -9,8 +9,6 @@ public struct Secret: Sendable, Equatable {
 
     /// The bytes of a secret.
     public static let byteCount = 32
-    /// The variable of the environment that a worker gets it in.
-    public static let environmentName = "LOCKSTEP_SECRET"
 
     /// A new secret from the system's random source.
     public static func random() throws(WireError) -> Secret {

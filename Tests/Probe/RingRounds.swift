@@ -44,7 +44,7 @@ struct RingRounds {
         // A launcher's, if there is one: not a worker's.
         _ = loop.enqueue { allocation_count_without_this_thread() }
         let threads = try (0..<workers).map { rank in
-            let environment = try WorkerEnvironment { name in name == "RANK" ? "\(rank)" : values[name] }
+            let environment = try WorkerEnvironment { key in key == .rank ? "\(rank)" : values[key.rawValue] }
             if rank == workers - 1, let goPath {
                 while access(goPath, F_OK) != 0 { usleep(5000) }
             }

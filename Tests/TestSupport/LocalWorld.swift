@@ -94,7 +94,7 @@ package final class LocalCoordinator: Sendable {
         rank: Int, timeout: Int = 30, overlap: Bool? = nil, secret other: Secret? = nil
     ) throws -> WorkerEnvironment {
         let values = variables(rank: rank, timeout: timeout, overlap: overlap, secret: other)
-        return try WorkerEnvironment { values[$0] }
+        return try WorkerEnvironment { values[$0.rawValue] }
     }
 
     package func stop() {

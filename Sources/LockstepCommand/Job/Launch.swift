@@ -32,10 +32,12 @@ struct Launch {
         configuration.coordination = try coordination()
         configuration.policy.survivesDeaths = faults != nil
         configuration.policy.maxRestarts = faults.map { $0.maxRestarts ?? usualRestarts } ?? 0
-        // The coordinator is this process; rank 0 must not open a second one.
-        configuration.environment["LOCKSTEP_COORDINATOR"] = "launcher"
-        if let faults { configuration.environment["LOCKSTEP_PEER_TIMEOUT"] = "\(Int(faults.peerTimeout.rounded(.up)))" }
-        if let seconds = faults?.joinTimeoutVariable { configuration.environment["LOCKSTEP_JOIN_TIMEOUT"] = seconds }
+        if let faults {
+            configuration.environment[WorkerEnvironment.Key.peerTimeout.rawValue] = "\(Int(faults.peerTimeout.rounded(.up)))"
+        }
+        if let seconds = faults?.joinTimeoutVariable {
+            configuration.environment[WorkerEnvironment.Key.joinTimeout.rawValue] = seconds
+        }
         do {
             let outcome = try Launcher(configuration).run()
             if outcome.status == 0, !outcome.hasMetWorkers {
@@ -53,9 +55,8 @@ struct Launch {
     private func coordination() throws -> Coordinator.Configuration {
         var coordination = Coordinator.Configuration(worldSize: workers)
         coordination.isElastic = faults != nil
-        let variable = "LOCKSTEP_JOIN_TIMEOUT"
-        coordination.joinTimeLimit = try WorkerEnvironment { name in
-            name == variable ? faults?.joinTimeoutVariable ?? getenv(name).map { String(cString: $0) } : nil
+        coordination.joinTimeLimit = try WorkerEnvironment { key in
+            key == .joinTimeout ? faults?.joinTimeoutVariable ?? key.value : nil
         }.joinTimeout
         guard let faults else { return coordination }
         coordination.minWorkers = faults.minWorkers

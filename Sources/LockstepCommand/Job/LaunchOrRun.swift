@@ -1,5 +1,6 @@
 import Glibc
 import Lockstep
+import Membership
 
 /// Runs a worker's part of a command: joins the job that the environment names, or is a world of one, and leaves properly.
 ///
@@ -23,7 +24,7 @@ func asTrainer(_ options: TrainingOptions, _ body: (Ring) throws -> Void) throws
         throw ExitStatus(status: try launch.run())
     }
     // A launcher's request is kept in mind from here on, and honoured at the end of the first step.
-    if !environment.isAlone, getenv("LOCKSTEP_COORDINATOR") != nil { StopRequest.listen() }
-    if let seconds = options.faults.joinTimeoutVariable { setenv("LOCKSTEP_JOIN_TIMEOUT", seconds, 1) }
+    if !environment.isAlone, WorkerEnvironment.Key.coordinator.value != nil { StopRequest.listen() }
+    if let seconds = options.faults.joinTimeoutVariable { setenv(WorkerEnvironment.Key.joinTimeout.rawValue, seconds, 1) }
     runWorker(threadsPerWorker: options.threadsPerWorker, body)
 }

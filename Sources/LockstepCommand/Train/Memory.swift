@@ -1,6 +1,7 @@
 import Glibc
 import Launching
 import Lockstep
+import Membership
 import Processes
 
 extension MemoryNeed {
@@ -56,6 +57,6 @@ private func millions(_ count: Double) -> String {
 
 /// Workers on this host that share its memory: those of the ring, or those that a launcher has said there are.
 func workersOnThisHost(_ ring: Ring) -> Int {
-    let told = getenv("LOCAL_WORLD_SIZE").flatMap { Int(String(cString: $0)) } ?? 1
+    let told = WorkerEnvironment.Key.localWorldSize.value.flatMap { Int($0) } ?? 1
     return max(ring.membersOnThisHost, min(max(told, 1), LaunchConfiguration.mostWorkers))
 }

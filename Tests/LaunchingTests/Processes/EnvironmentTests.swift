@@ -8,7 +8,7 @@ import Testing
 func everyWorkerGetsItsPlace(workers: Int) throws {
     let script = #"""
         echo $RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $GROUP_RANK $MASTER_ADDR $MASTER_PORT \
-            $LOCKSTEP_SECRET $LOCKSTEP_RESTART_COUNT $EXTRA
+            $LOCKSTEP_SECRET $LOCKSTEP_COORDINATOR $LOCKSTEP_RESTART_COUNT $EXTRA
         """#
     let secret = try Secret.random()
     let launched = try launch(script, workers: workers) { configuration in
@@ -17,11 +17,11 @@ func everyWorkerGetsItsPlace(workers: Int) throws {
         configuration.coordination = Coordinator.Configuration(worldSize: workers)
         configuration.beforeStart = { #expect($0.isOnThread) }
     }
-    let port = try #require(launched.output.lines.first?.split(separator: " ").dropLast(3).last)
+    let port = try #require(launched.output.lines.first?.split(separator: " ").dropLast(4).last)
     let width = "\(workers - 1)".count
     let expected = (0..<workers).map { rank in
         let prefix = String(repeating: " ", count: width - "\(rank)".count) + "\(rank)"
-        return "[\(prefix)] \(rank) \(rank) \(workers) \(workers) 0 127.0.0.1 \(port) \(secret.hexadecimal) 0 more"
+        return "[\(prefix)] \(rank) \(rank) \(workers) \(workers) 0 127.0.0.1 \(port) \(secret.hexadecimal) launcher 0 more"
     }
     #expect(launched.output.lines.sorted() == expected.sorted())
     #expect(launched.errors.text == "")

@@ -1,5 +1,6 @@
 import Membership
 import Testing
+import Wire
 
 @Suite struct WorkerEnvironmentTests {
     private static let whole = [
@@ -9,7 +10,7 @@ import Testing
 
     private func read(_ changes: [String: String?]) throws(MembershipError) -> WorkerEnvironment {
         let values = Self.whole.merging(changes.compactMapValues { $0 }) { $1 }.filter { changes[$0.key] != .some(nil) }
-        return try WorkerEnvironment { values[$0] }
+        return try WorkerEnvironment { values[$0.rawValue] }
     }
 
     @Test func nothingSetIsAWorldOfOne() throws {
@@ -40,5 +41,18 @@ import Testing
     @Test(arguments: ["RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCKSTEP_SECRET"])
     func whatIsMissingIsNamed(name: String) {
         #expect(throws: MembershipError.missingEnvironment(name: name)) { try read([name: nil]) }
+    }
+
+    /// What a launcher writes is what a worker reads.
+    @Test(arguments: [true, false]) func whatIsEncodedIsReadAgain(isLaunchers: Bool) throws {
+        for rank in 0..<3 {
+            var written = WorkerEnvironment()
+            (written.rank, written.worldSize, written.localRank, written.localWorldSize) = (rank, 3, rank % 2, 2)
+            written.coordinator = .init(
+                host: "10.0.0.1", port: 29_500, secret: try Secret(hexadecimal: String(repeating: "ab", count: 32)),
+                isOurs: rank == 0 && !isLaunchers, isLaunchers: isLaunchers)
+            let variables = written.encoded
+            #expect(try WorkerEnvironment { variables[$0] } == written)
+        }
     }
 }
