@@ -2,8 +2,9 @@ import Membership
 import Processes
 
 extension LaunchConfiguration {
-    /// What a launcher has open at most before it has workers: standard descriptors, two loops, the guardian's pipe, the lock, the coordinator's
-    /// listener, and what a start or a connection that is judged takes for a moment.
+    /// The most descriptors that a launcher has open before it has workers: standard ones, two loops, the guardian's
+    /// pipe, the lock, the coordinator's listener, and those that starting a worker, or a handshake, needs for a
+    /// moment.
     private static let descriptorsOfLauncher = 36
 
     /// Two pipes and a control connection a worker, and its log.
@@ -11,7 +12,8 @@ extension LaunchConfiguration {
         Self.descriptorsOfLauncher + workerCount * (3 + (logDirectory == nil ? 0 : 1))
     }
 
-    /// Makes sure that the launcher, and each of so many workers, may open what it takes, before there is one.
+    /// Makes sure, before there are workers, that the launcher and each of this many workers may open as many files as
+    /// it needs.
     func requireDescriptors(workerCount: Int) throws(LaunchError) {
         let purpose = "a launcher of \(workerCount) \(workerCount == 1 ? "worker" : "workers")"
         do throws(ProcessError) {

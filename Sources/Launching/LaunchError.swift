@@ -15,11 +15,11 @@ package enum LaunchError: Error, Equatable, CustomStringConvertible {
     case logFile(path: String, code: SystemCode)
     /// There is something of the log file's name already.
     case logFileIsThere(path: String, isPlain: Bool)
-    /// The job's directory, or what stands in it, could not be made.
+    /// The job's directory, or a file in it, could not be made.
     case jobDirectory(path: String, part: String, code: SystemCode)
     /// The lock of the job's directory is another run's, or cannot be had.
     case jobLock(path: String, CheckpointError)
-    /// A file of a name that the job needs in its directory is somebody else's.
+    /// A file of a name that the job needs in its directory is not a job's.
     case notOurs(path: String)
     /// The process that watches over this one could not be forked.
     case guardian(errno: Int32)

@@ -3,41 +3,41 @@ import Membership
 
 /// What the launcher tells people about a run: one line each, for standard error.
 enum LaunchReport {
-    /// A worker is gone and the others go on; nil where that is nobody's concern.
+    /// A worker is gone and the others go on; nil where people need not know.
     ///
     /// - Parameter name: as in `rank 2 (pid 1234)`.
-    static func loss(_ loss: Supervision.Loss, name: String, after life: Duration, maxRestarts: Int) -> String? {
+    static func death(_ death: Supervision.Death, name: String, after life: Duration, maxRestarts: Int) -> String? {
         var text = name
-        if loss.wasFenced {
+        if death.wasFenced {
             text += " was frozen and has been killed"
         } else {
-            text += " \(loss.ending) after \(life.secondsText)"
+            text += " \(death.ending) after \(life.secondsText)"
         }
-        switch loss.outlook {
+        switch death.outlook {
         case .unneeded:
-            // Who was to go anyway, or came when all was done, did what it could.
-            guard case .killed = loss.ending else { return nil }
+            // One that was retiring, or came when all was done, did what it could.
+            guard case .killed = death.ending else { return nil }
             return text
         case .nobodyLeft:
             return text + "; no worker is left"
         case .restart(let delay, let number):
-            text += goOn(loss.remaining)
+            text += goOn(death.remaining)
             text += delay == .zero ? "; it is started again" : "; it is started again in \(delay.secondsText)"
             return text + " (restart \(number) of \(maxRestarts))"
         case .noRestartsLeft:
-            text += goOn(loss.remaining) + " without it"
+            text += goOn(death.remaining) + " without it"
             return maxRestarts == 0 ? text : text + ": no restarts are left (--max-restarts \(maxRestarts))"
         }
     }
 
-    /// New members, whose ranks these are, have come into the ring of a generation.
+    /// These ranks are new in the ring of a generation.
     static func arrival(of ranks: [Int], backAgain: Bool, generation: UInt32, workers: Int) -> String {
         let list = ranks.map(String.init).joined(separator: ", ")
         let who = ranks.count == 1 ? "rank \(list) is" : "ranks \(list) are"
         return "\(who) \(backAgain ? "back" : "in"): generation \(generation), \(count(workers))"
     }
 
-    /// Of nobody who has what the job has come to is anything heard.
+    /// No sign of life comes from any worker that has what the job has come to.
     static func silence(_ silence: Silence) -> String {
         switch silence {
         case .begun(let ranks, let time, let limit):
@@ -61,6 +61,10 @@ enum LaunchReport {
         "\(count(have)) left and --min-workers is \(need): the run waits \(limit.secondsText) for more, then writes a checkpoint and stops"
     }
 
+    static func unended(_ names: [String]) -> String {
+        "\(names.joined(separator: ", ")) cannot be ended, not even by SIGKILL: stuck inside the kernel"
+    }
+
     static func tornLine(_ name: String) -> String {
         "\(name) wrote a line of more than 1 MiB: it was passed on in parts, between which others' lines may stand"
     }
@@ -71,25 +75,25 @@ enum LaunchReport {
 
     /// The workers are pressed harder; nil where the report of a failure says the rest.
     static func pressure(
-        _ signal: Signal, _ reason: Supervision.Reason, isFirstRequest: Bool, grace: Duration, remaining: [String]
+        _ signal: Signal, _ reason: Supervision.Reason, grace: Duration, remaining: [String]
     ) -> String? {
         switch (signal, reason) {
         case (.interrupt, _):
             "interrupted: the workers stop after this step; a second time ends them at once, a third time kills them"
-        case (.kill, .request):
+        case (.kill, .request), (.kill, .repeatedRequest):
             "killing the workers"
         case (.kill, .graceIsOver):
             remaining.isEmpty ? nil : "killing what did not end when told to: \(remaining.joined(separator: ", "))"
-        case (_, .request) where isFirstRequest:
-            "told to end by \(signal): the workers stop after this step; those that are there after \(grace.secondsText) are killed"
         case (_, .request):
+            "told to end by \(signal): the workers stop after this step; those that are there after \(grace.secondsText) are killed"
+        case (_, .repeatedRequest):
             "terminating the workers; those that are there after \(grace.secondsText) are killed"
         default:
             nil
         }
     }
 
-    /// What shows the job to people and to `lockstep scale` is not as it should be.
+    /// `job.json` could not be written.
     static func recordNotWritten(_ directory: String, _ code: SystemCode, isLast: Bool) -> String {
         "cannot write \(directory)/job.json (\(code)); " + (isLast ? "it shows the job as it was before" : "the run goes on, and tries again")
     }

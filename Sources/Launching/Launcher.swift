@@ -4,8 +4,9 @@ import Glibc
 
 /// Starts the workers of one host, passes on their output and the signals, and ends when they all have ended.
 ///
-/// The launcher drives a `Supervision` with real processes; what it decides is there. No process stays behind: not when a worker
-/// fails, not when one cannot be started, and, thanks to the `Guardian`, not when the launcher itself is killed.
+/// The launcher drives a `Supervision` with real processes; what it decides is there. No process stays behind: not when
+/// a worker fails, not when one cannot be started, and, thanks to the `Guardian`, not when the launcher itself is
+/// killed.
 package struct Launcher {
     /// How it all ended.
     package struct Outcome: Equatable, Sendable {
@@ -31,9 +32,10 @@ package struct Launcher {
 
     /// Runs all workers to their end, on the calling thread.
     ///
-    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGTSTP for as long as it runs, those of them that the process was not started with ignored.
-    /// The workers' lines, and the launcher's own about them, are written to the configuration's descriptors. Throws
-    /// `LaunchError`, or what `beforeStart` throws, when the workers could not be started; none is left then.
+    /// Takes over SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGTSTP for as long as it runs, those of them that the process
+    /// was not started with ignored. The workers' lines, and the launcher's own about them, are written to the
+    /// configuration's descriptors. Throws `LaunchError`, or what `beforeStart` throws, when the workers could not be
+    /// started; none is left then.
     package func run() throws -> Outcome {
         Self.unblockSignals()
         let path = configuration.environment["PATH"] ?? Environment.current()["PATH"]
@@ -60,8 +62,8 @@ package struct Launcher {
         return try host.finish()
     }
 
-    /// A process inherits the signal mask of the thread that started it, and many runtimes' threads block everything: a launcher
-    /// started by one would never hear that its workers end, nor that it is to end itself.
+    /// A process inherits the signal mask of the thread that started it, and many runtimes' threads block everything: a
+    /// launcher started by one would never hear that its workers end, nor that it is to end itself.
     private static func unblockSignals() {
         var signals = sigset_t()
         sigemptyset(&signals)

@@ -5,13 +5,14 @@ import Membership
 import RawText
 import Wire
 
-/// The directory of a job while it runs: `job.json`, `job.secret`, and `job.lock`, which one launcher at a time holds locked.
+/// The directory of a job while it runs: `job.json`, `job.secret`, and `job.lock`, which one launcher at a time holds
+/// locked.
 ///
-/// The kernel lets go of the lock when its last holder ends, however that was; the launcher's guardian holds it too, so that a new run
-/// finds the directory free only when the workers of the one before are gone.
+/// The kernel releases the lock when its last holder ends, in any way; the launcher's guardian holds it too, so that a
+/// new run finds the directory free only when the workers of the one before are gone.
 package final class JobDirectory {
     package let path: String
-    /// The lock that nobody else has meanwhile.
+    /// The lock that no other run has meanwhile.
     let lock: DirectoryLock
     /// Whether there was no such directory before.
     private let isNew: Bool
@@ -19,8 +20,8 @@ package final class JobDirectory {
     private static let record = "job.json"
     private static let secret = "job.secret"
 
-    /// Makes the directory if need be and takes the lock. Throws `inUse` while another run has it, and `notOurs` if a file of a name
-    /// that is needed is somebody else's.
+    /// Makes the directory if need be and takes the lock. Throws `inUse` while another run has it, and `notOurs` if a
+    /// file of a name that is needed is not a job's.
     package init(path: String) throws(LaunchError) {
         self.path = path
         isNew = path.withFileName { access($0, F_OK) } != 0
@@ -65,16 +66,18 @@ package final class JobDirectory {
     ///
     /// - Returns: why that could not be done; the file is then as it was.
     package func write(_ record: JobRecord) -> SystemCode? {
-        // Without fsync: after a crash of the machine there is no job to be found anyway, and slow disks must not hold up the launcher.
+        // Without fsync: after a crash of the machine there is no job to be found anyway, and slow disks must not hold
+        // up the launcher.
         write("\(record.json.serialized(indented: true))\n", to: JobDirectory.record, mode: 0o644)
     }
 
-    /// Leaves the job's secret for whoever may read this user's files.
+    /// Writes the job's secret, for those that may read this user's files.
     package func write(_ secret: Secret) -> SystemCode? {
         write(secret.hexadecimal + "\n", to: JobDirectory.secret, mode: 0o600)
     }
 
-    /// The job is over. What remains is its last record; nothing, where the directory was made for it and has got nothing else.
+    /// The job is over. Its last record remains, or nothing, where the directory was made for the job and holds nothing
+    /// else.
     ///
     /// - Returns: why the last record could not be written.
     package func end(_ record: JobRecord?) -> SystemCode? {
@@ -139,7 +142,8 @@ extension JobDirectory {
         return try? Secret(hexadecimal: String(text.prefix { $0 != "\n" }))
     }
 
-    /// What stands in the directory under the name of one of a job's files and is no plain file, in a sentence; nil if nothing does.
+    /// What is in the directory under the name of one of a job's files and is no plain file, in a sentence; nil if
+    /// there is no such thing.
     package static func fault(in path: String) -> String? {
         for name in [record, secret, DirectoryLock.fileName] {
             var status = stat()

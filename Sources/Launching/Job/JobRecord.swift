@@ -2,7 +2,7 @@ import Checkpoints
 
 /// A job as `job.json` shows it to people and to `lockstep scale`.
 package struct JobRecord: Equatable, Sendable {
-    /// Where a worker stands.
+    /// How far a worker is.
     package enum WorkerState: String, Sendable {
         /// Its process has been started and has not joined yet.
         case starting

@@ -2,8 +2,9 @@ import EventLoop
 import Glibc
 import RawText
 
-/// All places that a launcher writes to: its output, its errors, and the workers' logs, each with a thread of its own, so that a
-/// paused reader of one holds up none of the others. Output and errors that are the same file share one, for lines to stay whole.
+/// All places that a launcher writes to: its output, its errors, and the workers' logs, each with a thread of its own,
+/// so that a paused reader of one holds up none of the others. Output and errors that are the same file share one, for
+/// lines to stay whole.
 final class HostOutput {
     let output: OutputWriter.Destination
     let errors: OutputWriter.Destination
@@ -44,11 +45,16 @@ final class HostOutput {
         OutputWriter.Destination(writer: writers[writers.count - 1], descriptor: descriptor)
     }
 
+    /// A line of the launcher's own, for people.
+    func say(_ text: String) {
+        errors.write(RawText.bytes("lockstep: \(text)\n"))
+    }
+
     /// Bytes that wait to be written, where most do.
     var queuedBytes: Int { writers.reduce(0) { max($0, $1.queuedBytes) } }
 
-    /// Calls `done`, on the writers' threads, each time when one has written all that it was given before; `queuedBytes` is
-    /// 0 at the last.
+    /// Calls `done`, on the writers' threads, each time when one has written all that it was given before;
+    /// `queuedBytes` is 0 at the last.
     func whenWritten(_ done: @escaping @Sendable () -> Void) {
         for writer in writers { writer.whenWritten(done) }
     }
@@ -58,7 +64,8 @@ final class HostOutput {
         for writer in writers { writer.close() }
     }
 
-    /// Ends those threads that have written everything, and leaves the others alone, for a process that is about to exit.
+    /// Ends those threads that have written everything, and leaves the others alone, for a process that is about to
+    /// exit.
     func abandon() {
         for writer in writers {
             if writer.queuedBytes == 0 { writer.close() } else { writer.abandon() }
@@ -82,7 +89,7 @@ final class HostOutput {
 
     private static func complain(_ text: String, to descriptor: Int32) {
         let line = RawText.bytes("lockstep: \(text)\n")
-        // If this fails too there is nobody left to be told.
+        // If this fails too it cannot be reported.
         _ = write(descriptor, line, line.count)
     }
 }

@@ -1,5 +1,5 @@
-/// The newest lines of an output, for the report of a failure. Keeps few, of long ones only the start, and of progress that was written over
-/// only what was left to be seen.
+/// The newest lines of an output, for the report of a failure. Keeps few, of long ones only the start, and of progress
+/// that was written over only what was left to be seen.
 struct LastLines {
     static let count = 20
     static let bytesOfALine = 2000

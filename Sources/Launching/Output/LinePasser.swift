@@ -1,22 +1,24 @@
 import Glibc
 
-/// Passes one output of a worker on to where others write too, so that everybody's lines come out whole, each with its mark.
+/// Passes on one output of a worker to a place where others write, too, so that all lines come out whole, each with its
+/// mark.
 ///
-/// A line is passed on when it is complete. Progress that ends in a carriage return is so when it has stood for a `tick`, and a line that is
-/// only begun, such as a prompt, when nothing has followed for a `pause`, or its end has not for long: it then stands open, and goes on
-/// there if nobody else has written in the meantime. If somebody has, their line begins on the next one, and the begun line comes again
-/// from its start once it is whole.
+/// A line is passed on when it is complete. Progress that ends in a carriage return is passed on when nothing has
+/// replaced it for a `tick`. A line that is only begun, such as a prompt, is passed on when nothing has followed for a
+/// `pause`, or its end has not come for long: it is then left open, and goes on there if no other output has written
+/// meanwhile. If one has, its line begins on the next line, and the begun line comes again from its start once it is
+/// whole.
 ///
 /// Pure: chunks and times in, bytes out.
 package struct LinePasser {
     /// What is to be written.
     package struct Passed: Equatable {
         package var bytes: [UInt8] = []
-        /// Whether the last line goes on.
+        /// The last line goes on.
         package var standsOpen = false
     }
 
-    /// Where the writing of this output has come to.
+    /// Where this output's next byte is written.
     private enum Cursor {
         case lineStart
         case withinLine
@@ -24,28 +26,29 @@ package struct LinePasser {
         case returned
     }
 
-    /// Progress is passed on so often at most.
+    /// Progress is passed on at most this often.
     package static let tick = Duration.milliseconds(100)
-    /// Nothing has followed for so long: it is no line in the middle of being written.
+    /// A begun line that nothing follows for this long is not in the middle of being written.
     package static let pause = Duration.milliseconds(250)
 
-    /// A line that grows little by little is shown after so long.
+    /// A line that grows little by little is shown after this time.
     package static let patience = Duration.seconds(1)
 
     private let prefix: [UInt8]
     private let longestLine: Int
-    /// The line at hand, from its start, or from its last carriage return that was passed on, or as far as it is not too long to be kept.
+    /// The current line, from its start, or from its last carriage return that was passed on; without its beginning, if
+    /// it is too long to be kept.
     private var begun: [UInt8] = []
-    /// So many bytes of it have been passed on.
+    /// How many bytes of it have been passed on.
     private var passed = 0
     private var cursor = Cursor.lineStart
     /// The beginning was too long to be kept.
     private var isLong = false
-    /// Others have written behind the begun part of the line at hand.
+    /// Others have written behind the begun part of the current line.
     private var isInterrupted = false
     private var lastByteAt = Duration.zero
     private var pendingSince = Duration.zero
-    /// Whether others' lines stand between the parts of a line that was too long to be kept.
+    /// Others' lines have been written between the parts of a line that was too long to be kept.
     package private(set) var hasTornLine = false
 
     private static let newline = UInt8(ascii: "\n")
@@ -60,8 +63,8 @@ package struct LinePasser {
     /// Whether something waits to be passed on by `tick`.
     package var isPending: Bool { passed < begun.count }
 
-    /// Takes the next bytes. `standsOpen` says whether what this output left open is still the last that was written; `line` is called with
-    /// each line that is complete.
+    /// Takes the next bytes. `standsOpen` says whether what this output left open is still the last that was written;
+    /// `line` is called with each line that is complete.
     package mutating func append(
         _ chunk: UnsafeRawBufferPointer, at now: Duration, standsOpen: Bool, line: (UnsafeRawBufferPointer) -> Void = { _ in }
     ) -> Passed {
@@ -119,7 +122,7 @@ package struct LinePasser {
         return result
     }
 
-    /// The line at hand ends with `tail`.
+    /// The current line ends with `tail`.
     private mutating func complete(
         _ tail: UnsafeRawBufferPointer, _ result: inout Passed, _ line: (UnsafeRawBufferPointer) -> Void
     ) {
@@ -165,7 +168,7 @@ package struct LinePasser {
         }
     }
 
-    /// Whether there is a carriage return, after which the mark is to be written again.
+    /// Whether there is a carriage return, after which the mark must be written again.
     private static func returns(_ bytes: Slice<UnsafeRawBufferPointer>) -> Bool {
         let bytes = UnsafeRawBufferPointer(rebasing: bytes)
         return bytes.baseAddress.map { memchr($0, Int32(carriageReturn), bytes.count) != nil } ?? false

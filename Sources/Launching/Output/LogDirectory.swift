@@ -2,7 +2,7 @@ import EventLoop
 import Glibc
 import RawText
 
-/// The files that hold each worker's output, one a rank, through all of its lives. They are closed when this goes.
+/// The files that hold each worker's output, one a rank, through all of its lives. They are closed with this value.
 final class LogDirectory {
     private let directory: String
     private var descriptors: [Int: Int32] = [:]
@@ -11,7 +11,7 @@ final class LogDirectory {
 
     /// Makes the directory, and those above it, where they are missing, and an empty `rank-N.log` for each rank.
     ///
-    /// - Parameter overwrites: whether files of these names that are there already are emptied; else they are refused.
+    /// - Parameter overwrites: files of these names that are there already are emptied; else they are refused.
     init(_ directory: String, ranks: Range<Int>, overwrites: Bool = false) throws(LaunchError) {
         self.directory = directory
         self.overwrites = overwrites

@@ -2,11 +2,12 @@ import EventLoop
 import Glibc
 import Synchronization
 
-/// Writes to files and pipes on a thread of its own, so that a reader that has paused (a pager, a terminal on hold) stops
-/// neither signals nor the coordinator. Blocks handed in by one thread come out in their order, each as a whole.
+/// Writes to files and pipes on a thread of its own, so that a reader that has paused (a pager, a terminal on hold)
+/// stops neither signals nor the coordinator. Blocks handed in by one thread come out in their order, each as a whole.
 ///
-/// A destination that cannot be written to does not hold up the rest: days of training must not end for the sake of a log. A pipe or a
-/// terminal whose reader has gone is given up, once; a file, whose disk may have room again, is tried again with the next block.
+/// A destination that cannot be written to does not hold up the rest: days of training must not end because of a log. A
+/// pipe or a terminal whose reader has gone is given up, once; a file, whose disk may have room again, is tried again
+/// with the next block.
 final class OutputWriter: Sendable {
     /// A descriptor and the writer that serves it. Of one thread.
     struct Destination {
@@ -14,7 +15,7 @@ final class OutputWriter: Sendable {
         let descriptor: Int32
         private let openLine: OpenLine
 
-        /// Who has left the last line open, in a file that may have several destinations.
+        /// Which owner has left the last line open, in a file that may have several destinations.
         final class OpenLine {
             fileprivate var owner: AnyObject?
 
@@ -30,7 +31,7 @@ final class OutputWriter: Sendable {
         /// Whether the last line is one that this owner has left open.
         func standsOpen(for owner: AnyObject) -> Bool { openLine.owner === owner }
 
-        /// Writes lines of an owner, who may leave the last one open. Somebody else's open line ends before.
+        /// Writes lines of an owner, which may leave the last one open. Another owner's open line is ended first.
         func write(_ bytes: [UInt8], leavingOpen: Bool, by owner: AnyObject) {
             guard !bytes.isEmpty else { return }
             let isOthers = openLine.owner != nil && openLine.owner !== owner
@@ -54,10 +55,10 @@ final class OutputWriter: Sendable {
     /// The writer tells when it has caught up to this many bytes.
     static let lowWaterBytes = 1 << 20
 
-    /// Both closures run on the writer's thread: `drained` each time when `queuedBytes` falls to the low-water mark, `failed`
-    /// once for each descriptor that is given up, or that cannot be written for now.
+    /// Both closures run on the writer's thread: `drained` each time when `queuedBytes` falls to the low-water mark,
+    /// `failed` once for each descriptor that is given up, or that cannot be written for now.
     ///
-    /// - Parameter ownsFiles: whether nobody else writes to the files, so that half a line may be cut off again.
+    /// - Parameter ownsFiles: no other process writes to the files, so that half a line may be cut off again.
     init(
         ownsFiles: Bool = false, drained: @escaping @Sendable () -> Void,
         failed: @escaping @Sendable (_ descriptor: Int32, _ code: SystemCode, _ isFinal: Bool) -> Void
@@ -117,7 +118,7 @@ final class OutputWriter: Sendable {
             if count >= 0 {
                 written += count
             } else if errno == EAGAIN {
-                // Somebody has made our output non-blocking, as a parent sharing it may.
+                // Another process has made our output non-blocking, as a parent that shares it may.
                 var waiting = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
                 poll(&waiting, 1, -1)
             } else if errno != EINTR {

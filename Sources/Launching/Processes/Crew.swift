@@ -1,8 +1,7 @@
 import EventLoop
-import RawText
 
-/// The worker processes of a host, one a rank, each new life of a rank in the place of the one before, which is kept as long as it may
-/// have to be told of. Confined to the loop.
+/// The worker processes of a host, one a rank. A new life of a rank replaces the one before, which is kept as long as
+/// it may have to be reported. Confined to the loop.
 final class Crew {
     private let configuration: LaunchConfiguration
     private let program: String
@@ -10,24 +9,24 @@ final class Crew {
     private let logs: LogDirectory?
     private let output: HostOutput
     private let loop: Loop
-    /// Runs while a worker's line is begun.
+    /// Runs while a worker has begun a line and not ended it.
     private let ticker: Timer
     private var lives: [Int] = []
-    private var workers: [Worker?] = []
-    /// Lives that others have come after.
-    private var former: [Life: Worker] = [:]
+    private var workers: [WorkerProcess?] = []
+    /// Lives that a later life of the same rank has replaced.
+    private var former: [Life: WorkerProcess] = [:]
     /// Where the coordinator listens, once it does.
     var master: (address: String, port: UInt16)?
-    /// How many workers the job is to have now; new ones are told.
+    /// How many workers the job is to have now, as new ones are told.
     var wanted: Int
 
-    /// Reading pauses when so many bytes wait to be written: from running workers, and from what ended ones left behind.
+    /// Reading pauses when this many bytes wait to be written: from running workers, and from ended ones.
     static let highWaterBytes = 4 << 20
     private static let highWaterBytesAfterEnd = 64 << 20
 
     init(
-        _ configuration: LaunchConfiguration, program: String, guardian: consuming Guardian, logs: LogDirectory?, output: HostOutput,
-        loop: Loop, ticker: Timer
+        _ configuration: LaunchConfiguration, program: String, guardian: consuming Guardian, logs: LogDirectory?,
+        output: HostOutput, loop: Loop, ticker: Timer
     ) {
         self.configuration = configuration
         self.program = program
@@ -42,13 +41,13 @@ final class Crew {
     /// Ranks that have ever been started here.
     var count: Int { workers.count }
 
-    /// The rank's life at hand, or its last; nil if none could be started.
-    subscript(local: Int) -> Worker? { workers.indices.contains(local) ? workers[local] : nil }
+    /// The rank's current life, or its last; nil if none could be started.
+    subscript(local: Int) -> WorkerProcess? { workers.indices.contains(local) ? workers[local] : nil }
 
     /// A life that is going on, or whose end may still matter (`forgetLives`).
-    subscript(life: Life) -> Worker? { former[life] ?? self[life.rank].flatMap { $0.life == life ? $0 : nil } }
+    subscript(life: Life) -> WorkerProcess? { former[life] ?? self[life.rank].flatMap { $0.life == life ? $0 : nil } }
 
-    /// Nobody will ask for lives that are over, but for these.
+    /// Drops lives that are over, except these.
     func forgetLives(but wanted: [Life]) {
         if !former.isEmpty { former = former.filter { wanted.contains($0.key) } }
     }
@@ -65,8 +64,10 @@ final class Crew {
     /// Times that a rank has been started after the first.
     func restarts(_ local: Int) -> Int { self[local]?.life.number ?? 0 }
 
-    /// Starts a rank's first process, or its next one. Throws when the system will not.
-    func start(_ local: Int, happened: @escaping (Worker, Worker.Event) -> Void) throws(LaunchError) -> Worker {
+    /// Starts a rank's first process, or its next one. Throws when the system cannot.
+    func start(
+        _ local: Int, happened: @escaping (WorkerProcess, WorkerProcess.Event) -> Void
+    ) throws(LaunchError) -> WorkerProcess {
         while workers.count <= local {
             workers.append(nil)
             lives.append(0)
@@ -78,12 +79,13 @@ final class Crew {
             program: program, arguments: configuration.arguments,
             environment: configuration.environment(
                 localRank: local, workerCount: wanted, master: master, restartCount: lives[local]))
-        let destinations = Worker.Destinations(
+        let destinations = WorkerProcess.Destinations(
             output: output.output, errors: output.errors, log: log.map { output.log($0) })
         do throws(LoopError) {
             let life = Life(rank: local, number: lives[local])
-            let worker = try Worker(
-                loop: loop, rank: rank, life: life, prefix: prefix(rank), specification, destinations, happened: happened)
+            let worker = try WorkerProcess(
+                loop: loop, rank: rank, life: life, prefix: prefix(rank), specification, destinations,
+                happened: happened)
             guardian.watch(group: worker.pid)
             if let last = workers[local] { former[last.life] = last }
             workers[local] = worker
@@ -94,18 +96,18 @@ final class Crew {
         }
     }
 
-    /// The logs of the first ranks are open; a rank that comes later does not stay away for want of one.
+    /// The logs of the first ranks are open; a rank that comes later is started even if it can have none.
     private func logDescriptor(_ rank: Int) -> Int32? {
         do throws(LaunchError) {
             return try logs?.descriptor(rank: rank)
         } catch {
-            output.errors.write(RawText.bytes("lockstep: \(error); rank \(rank) goes on without a log\n"))
+            output.say("\(error); rank \(rank) goes on without a log")
             return nil
         }
     }
 
-    /// A worker has ended: its group's number may be somebody else's soon, unless it has left something behind.
-    func ended(_ worker: Worker) {
+    /// A worker has ended: its group's number may be another group's soon, unless it has left something behind.
+    func ended(_ worker: WorkerProcess) {
         if !worker.hasLeftovers { guardian.forget(group: worker.pid) }
     }
 
@@ -114,19 +116,19 @@ final class Crew {
         for worker in workers { worker?.signal(signal) }
     }
 
-    /// Ends what ended workers have left behind and nobody has ended yet.
+    /// Ends what ended workers have left behind and is still there.
     func buryAll() {
         for worker in workers { bury(worker) }
     }
 
-    private func bury(_ worker: Worker?) {
+    private func bury(_ worker: WorkerProcess?) {
         guard let worker, worker.hasLeftovers else { return }
         worker.signal(.kill)
         guardian.forget(group: worker.pid)
     }
 
     /// A worker has written something.
-    func wrote(_ worker: Worker) {
+    func wrote(_ worker: WorkerProcess) {
         if output.queuedBytes > Crew.highWaterBytes { setPace() }
         if worker.hasBegunLine, !ticker.isRunning { ticker.start(after: LinePasser.tick) }
     }
@@ -150,7 +152,7 @@ final class Crew {
     func name(_ local: Int) -> String { self[local]?.name ?? "rank \(rank(local))" }
 
     /// Those that have not ended.
-    var running: [Worker] { workers.compactMap { $0 }.filter { $0.ending == nil } }
+    var running: [WorkerProcess] { workers.compactMap { $0 }.filter { $0.ending == nil } }
 
     private func prefix(_ rank: Int) -> String {
         guard configuration.marksOutput else { return "" }

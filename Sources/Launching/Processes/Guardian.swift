@@ -1,11 +1,12 @@
 import CGuardian
 import Glibc
 
-/// The process that ends the workers when this one is killed in a way that it cannot answer.
+/// The process that ends the workers when this one is killed by SIGKILL.
 ///
-/// SIGKILL leaves a launcher no time to end its workers, and Linux's parent-death signal reaches neither a worker that was
-/// started through a shell nor one that the launcher's other threads started. So a forked process waits for the launcher's
-/// end, which the kernel reports by closing a pipe, and then kills the groups that it was told of. Stopped workers die too.
+/// SIGKILL leaves a launcher no time to end its workers, and Linux's parent-death signal reaches neither a worker that
+/// was started through a shell nor one that the launcher's other threads started. So a forked process waits for the
+/// launcher's end, which the kernel reports by closing a pipe, and then kills the groups that it watches. Stopped
+/// workers die too.
 struct Guardian: ~Copyable {
     private let pid: pid_t
     private let pipe: Int32
@@ -25,12 +26,12 @@ struct Guardian: ~Copyable {
     /// From now on the group dies with this process.
     func watch(group: Int32) { send(group) }
 
-    /// The group has ended; its number may be somebody else's soon.
+    /// The group has ended; its number may be another group's soon.
     func forget(group: Int32) { send(-group) }
 
     private func send(_ message: Int32) {
         withUnsafeBytes(of: message) { message in
-            // This fails only when somebody has killed the guardian. The run needs it no more than a car its seat belt.
+            // This fails only when the guardian has been killed. The run goes on without it.
             while write(pipe, message.baseAddress!, message.count) < 0 && errno == EINTR {}
         }
     }

@@ -2,9 +2,10 @@ import EventLoop
 import Glibc
 import RawText
 
-/// Finds the file that a program's name stands for, before any worker is started.
+/// Finds the file that a program's name means, before any worker is started.
 enum ProgramSearch {
-    /// The path to execute: `program` itself when it contains a slash, else the first executable file of that name in `path`.
+    /// The path to execute: `program` itself when it contains a slash, else the first executable file of that name in
+    /// `path`.
     static func find(_ program: String, path: String?) throws(LaunchError) -> String {
         if program.utf8.contains(UInt8(ascii: "/")) {
             switch kind(of: program) {

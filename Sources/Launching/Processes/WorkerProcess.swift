@@ -1,8 +1,9 @@
 import EventLoop
 import Glibc
 
-/// One worker process of this host, one life of its rank, and its two outputs on their way to where the launcher's lines go. Confined to the loop.
-final class Worker {
+/// One worker process of this host, one life of its rank, and its two outputs, which are passed on to where the
+/// launcher's lines go. Confined to the loop.
+final class WorkerProcess {
     /// Where a worker's lines go.
     struct Destinations {
         let output: OutputWriter.Destination
@@ -19,21 +20,24 @@ final class Worker {
         case outputEnded
     }
 
-    /// In the job.
+    /// Its rank in the job.
     let rank: Int
     let life: Life
     let pid: Int32
     private(set) var ending: ChildProcess.Ending?
     private(set) var endedAfter = Duration.zero
     private(set) var outputIsOpen = true
+    /// People know of its end.
+    var isDeathTold = false
 
     private let started = ContinuousClock.now
     private var child: ChildProcess?
     private var outputs: [Output] = []
     private var leftGroup = false
-    private let happened: (Worker, Event) -> Void
+    private let happened: (WorkerProcess, Event) -> Void
 
-    /// One of the two pipes, with what it takes to pass its lines on: to where all go, and to the worker's own file.
+    /// One of the two pipes, with what is needed to pass on its lines: to the common destination, and to the worker's
+    /// own file.
     private final class Output {
         let reader: PipeReader
         var ways: [Way]
@@ -44,13 +48,17 @@ final class Worker {
             var passer: LinePasser
         }
 
-        init(_ reader: PipeReader, to destination: OutputWriter.Destination, marked prefix: [UInt8], log: OutputWriter.Destination?) {
+        init(
+            _ reader: PipeReader, to destination: OutputWriter.Destination, marked prefix: [UInt8],
+            log: OutputWriter.Destination?
+        ) {
             self.reader = reader
             ways = [Way(destination: destination, passer: LinePasser(prefix: prefix))]
             if let log { ways.append(Way(destination: log, passer: LinePasser(prefix: []))) }
         }
 
-        /// Passes on, every way, what there is to be passed on by `take`, which is told whether the last line is this output's own.
+        /// Passes on, to every destination, what `take` returns for it. `take` is told whether the last line there is
+        /// this output's own.
         func pass(_ take: (_ passer: inout LinePasser, _ isFirst: Bool, _ standsOpen: Bool) -> LinePasser.Passed) {
             for index in ways.indices {
                 let destination = ways[index].destination
@@ -62,8 +70,8 @@ final class Worker {
 
     /// Starts the worker. `happened` is called on the loop's thread, later. Throws what `ChildProcess` throws.
     init(
-        loop: Loop, rank: Int, life: Life, prefix: String, _ specification: ChildProcess.Specification, _ destinations: Destinations,
-        happened: @escaping (Worker, Event) -> Void
+        loop: Loop, rank: Int, life: Life, prefix: String, _ specification: ChildProcess.Specification,
+        _ destinations: Destinations, happened: @escaping (WorkerProcess, Event) -> Void
     ) throws(LoopError) {
         var specification = specification
         specification.output = .pipe
@@ -72,7 +80,7 @@ final class Worker {
         self.rank = rank
         self.life = life
         self.happened = happened
-        weak var worker: Worker?
+        weak var worker: WorkerProcess?
         let child = try ChildProcess(loop: loop, specification) { worker?.didExit($0) }
         pid = child.pid
         self.child = child
@@ -125,10 +133,10 @@ final class Worker {
     /// Whether a begun line waits for `tick`.
     var hasBegunLine: Bool { outputs.contains { $0.ways.contains(where: \.passer.isPending) } }
 
-    /// Whether others' lines stand within one of this worker's, which was too long to be kept.
+    /// Others' lines have been written within one of this worker's, which was too long to be kept.
     var hasTornLine: Bool { outputs.contains { $0.ways[0].passer.hasTornLine } }
 
-    /// Passes on what is of begun lines for long enough.
+    /// Passes on begun lines that have waited long enough.
     func tick() {
         let now = ContinuousClock.now - started
         for output in outputs { output.pass { passer, _, standsOpen in passer.tick(at: now, standsOpen: standsOpen) } }

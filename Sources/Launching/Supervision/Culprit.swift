@@ -1,11 +1,12 @@
 import EventLoop
 import Membership
 
-/// Finds the worker that is to blame for a run's end: the one that failed first, which is not always the one whose end is seen
-/// first, since a peer that lost its neighbour ends only moments later.
+/// Finds the worker that is to blame for a run's end: the one that failed first, which is not always the one whose end
+/// is seen first, since a peer that lost its neighbour ends only moments later.
 struct Culprit {
-    /// How far an ending makes its worker the culprit, in rising order. Among equals the first is taken; among those whose ends
-    /// were seen at the same time the higher one; and the two lowest give way to a higher one that comes later, too.
+    /// How far an ending makes its worker the culprit, in rising order. Among equals the first is taken; among those
+    /// whose ends were seen at the same time the higher one; and the two lowest give way to a higher one that comes
+    /// later, too.
     enum Blame: Int, Comparable {
         /// It did what we had told it to.
         case obeyed
@@ -25,10 +26,14 @@ struct Culprit {
         let seen: Duration
     }
 
-    private(set) var suspect: Suspect?
-    private(set) var isNamed = false
-    /// When to name the suspect.
-    private(set) var nameAt: Duration?
+    private enum State {
+        case nobody
+        /// Not reported yet; `nameAt`: when to report it, if it is certain by then.
+        case suspected(Suspect, nameAt: Duration?)
+        case named(Suspect)
+    }
+
+    private var state = State.nobody
     /// Deaths that the others have not yet got over by forming a ring without the dead.
     private var deaths: [Suspect] = []
     private let settling: Duration
@@ -37,24 +42,29 @@ struct Culprit {
         self.settling = settling
     }
 
-    /// Whether somebody is to blame for more than having done as told.
-    var isFound: Bool { suspect.map { $0.blame > .obeyed } ?? false }
+    var suspect: Suspect? {
+        switch state {
+        case .nobody: nil
+        case .suspected(let suspect, _), .named(let suspect): suspect
+        }
+    }
+
+    /// When to name the suspect.
+    var nameAt: Duration? { if case .suspected(_, let at) = state { at } else { nil } }
 
     /// Whether all that is known to have ended has done as told.
     var isObedience: Bool { suspect?.blame == .obeyed }
 
-    /// Whether that somebody cannot turn out to have been the victim of another.
-    var isCertain: Bool { suspect.map { $0.blame > .consequence } ?? false }
-
     mutating func accuse(_ new: Suspect) {
-        guard let old = suspect else {
-            suspect = new
-            nameAt = new.blame > .obeyed ? new.seen + settling : nil
-            return
+        let settled = new.seen + settling
+        switch state {
+        case .nobody:
+            state = .suspected(new, nameAt: new.blame > .obeyed ? settled : nil)
+        case .suspected(let old, let at):
+            guard new.blame > old.blame, old.blame <= .consequence || new.seen == old.seen else { return }
+            state = .suspected(new, nameAt: at ?? settled)
+        case .named: break
         }
-        guard !isNamed, new.blame > old.blame, old.blame <= .consequence || new.seen == old.seen else { return }
-        suspect = new
-        nameAt = nameAt ?? new.seen + settling
     }
 
     /// A worker died that the others may do without.
@@ -62,12 +72,12 @@ struct Culprit {
         deaths.append(dead)
     }
 
-    /// The others have done without.
+    /// The others have done without those that died.
     mutating func forgiveDeaths() {
         deaths = []
     }
 
-    /// The others could not do without: whoever died first, and of these rather one that crashed, is to blame.
+    /// The others could not do without: the first that crashed is to blame, or, if none crashed, the first that died.
     ///
     /// - Parameter moment: only of those that were seen to die then.
     mutating func accuseDead(at moment: Duration? = nil) {
@@ -79,11 +89,15 @@ struct Culprit {
     /// Lives that may yet be named.
     var lives: [Life] { deaths.map(\.ended.life) + (suspect.map { [$0.ended.life] } ?? []) }
 
-    /// The suspect, if there is one to be named and none has been.
+    /// The suspect, if there is one to be named and none has been: one that cannot turn out to be another's victim, or,
+    /// where all is over, any that has done more than it was told to.
     mutating func name(evenIfVictim: Bool) -> Suspect? {
-        nameAt = nil
-        guard let suspect, !isNamed, isCertain || evenIfVictim && isFound else { return nil }
-        isNamed = true
+        guard case .suspected(let suspect, _) = state else { return nil }
+        guard suspect.blame > (evenIfVictim ? .obeyed : .consequence) else {
+            state = .suspected(suspect, nameAt: nil)
+            return nil
+        }
+        state = .named(suspect)
         return suspect
     }
 }

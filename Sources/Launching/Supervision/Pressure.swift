@@ -1,10 +1,11 @@
 import EventLoop
 
-/// How firmly the workers are told to end, in three levels: SIGINT (finish the step and leave), SIGTERM, SIGKILL, and when the next is due.
+/// How firmly the workers are told to end, in three levels: SIGINT (finish the step and leave), SIGTERM, SIGKILL, and
+/// when the next is due.
 ///
-/// A Ctrl-C raises the level by one; a request to terminate raises it to SIGTERM, a second one to SIGKILL; a worker's failure raises it to
-/// SIGTERM at once. After SIGTERM there is a time of grace and then SIGKILL; after SIGINT none, since a step may be long and the
-/// user is there.
+/// A Ctrl-C raises the level by one; a request to terminate raises it to SIGTERM, a second one to SIGKILL; a worker's
+/// failure raises it to SIGTERM at once. After SIGTERM there is a time of grace and then SIGKILL; after SIGINT none,
+/// since a step may be long and the user is there.
 struct Pressure {
     enum Level: Int, Comparable {
         case none, interrupt, terminate, kill
@@ -13,7 +14,7 @@ struct Pressure {
     }
 
     private(set) var level = Level.none
-    /// What the present level is said with.
+    /// The signal of the current level.
     private(set) var signal = Signal.interrupt
     /// The first signal by which the end was asked for from outside.
     private(set) var request: Signal?
@@ -33,6 +34,9 @@ struct Pressure {
 
     var nextDeadline: Duration? { [insistAt, killAt, abandonAt].compactMap { $0 }.min() }
 
+    /// Why the level rises if a signal asks for it now.
+    var reasonOfRequest: Supervision.Reason { request == nil ? .request : .repeatedRequest }
+
     /// A Ctrl-C: the level that it asks for.
     mutating func interrupted() -> Level {
         requested = min(requested + 1, 3)
@@ -47,8 +51,10 @@ struct Pressure {
         return Level(rawValue: requested)!
     }
 
-    /// Raises the level, if it is not that high already; what was due at the one before is due no more.
-    mutating func raise(to new: Level, by requested: Signal? = nil, _ reason: Supervision.Reason, at now: Duration) -> Bool {
+    /// Raises the level, if it is not that high already, and drops what was due at the one before.
+    mutating func raise(
+        to new: Level, by requested: Signal? = nil, _ reason: Supervision.Reason, at now: Duration
+    ) -> Bool {
         guard new > level else { return false }
         level = new
         insistAt = nil
@@ -71,7 +77,7 @@ struct Pressure {
     mutating func insisted() { insistAt = nil }
     mutating func abandoned() { abandonAt = nil }
 
-    /// Whether an ending is what a worker does who has been told so much.
+    /// Whether a worker that has been told to end up to this level ends like that.
     func isObedience(_ ending: ChildProcess.Ending, toldUpTo told: Level) -> Bool {
         guard told > .none else { return false }
         var signals = [Signal.interrupt, .terminate]

@@ -1,11 +1,11 @@
-/// How many more times dead workers are started again, and how soon: at once after a life that was long enough, later and later after
-/// each short one, so that a worker that cannot live does not keep the machine busy.
+/// How many more times dead workers are started again, and how soon: at once after a life that was long enough, and
+/// later after each short one, so that a worker that cannot run does not keep the machine busy.
 struct RestartBudget {
     private let limit: Int
     /// Restarts so far, of all workers.
     private(set) var used = 0
 
-    /// A worker that has lived for so long was healthy.
+    /// A worker that has lived this long was healthy.
     static let healthyLife = Duration.seconds(5)
     static let firstDelay = Duration.milliseconds(500)
     static let longestDelay = Duration.seconds(30)
@@ -16,7 +16,7 @@ struct RestartBudget {
 
     var isSpent: Bool { used >= limit }
 
-    /// Takes one restart: when, after so many short lives in a row of the worker in question.
+    /// Takes one restart, and returns its delay, after this many short lives in a row of the worker.
     mutating func take(shortLives: Int) -> Duration {
         precondition(!isSpent, "a restart that is not there")
         used += 1

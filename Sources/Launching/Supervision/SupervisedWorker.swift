@@ -1,12 +1,12 @@
 import EventLoop
 
-/// A worker as `Supervision` sees it: one rank, through one life after another.
+/// A worker as `Supervision` knows it: one rank, through all its lives.
 struct SupervisedWorker {
     enum Phase { case unstarted, running, exited, over }
 
     /// What is still to come for a worker that has ended.
     enum Sequel {
-        /// Whether it was another's victim.
+        /// It is to be judged whether it was another's victim.
         case judgement(of: EndedLife, at: Duration)
         case start(at: Duration)
     }
@@ -21,13 +21,13 @@ struct SupervisedWorker {
     var told = (level: Pressure.Level.none, at: Duration.zero, before: Pressure.Level.none)
     /// What comes next for a worker whose connection is lost, and for the holders of an ended one's output, and when.
     var due: (next: Pressure.Level, at: Duration)?
-    /// Whether it is, or was when it ended, in the ring.
+    /// It is, or was when it ended, in the ring.
     var isMember = false
     var isFenced = false
     var hasLeft = false
     /// Until when its end is waited for, once it has said that it is about to fail.
     var failsUntil: Duration?
-    /// Whether it is to go while others stay.
+    /// It goes at a boundary, while others stay.
     var isRetiring = false
     /// Lives in a row that were too short.
     private(set) var shortLives = 0

@@ -7,21 +7,22 @@ extension Supervision {
         case started(rank: Int, life: Int = 0)
         /// A worker could not be started.
         case startFailed(rank: Int)
-        /// The worker has ended. Its output may go on: from what it has started and left behind, or from the pipe's buffer.
+        /// The worker has ended. Its output may go on: from what it has started and left behind, or from the pipe's
+        /// buffer.
         case exited(rank: Int, ChildProcess.Ending)
         /// Nothing holds the worker's outputs any more.
         case outputEnded(rank: Int)
-        /// These ranks have a ring: nobody waits any more for whoever was lost before.
+        /// These ranks have a ring: they do without those that died before.
         case formed(ranks: [Int])
         /// The coordinator has shut out a worker that is frozen.
         case fenced(rank: Int)
-        /// The coordinator has lost a worker that may still be there: its connection has ended.
-        case lost(rank: Int)
+        /// The worker's connection to the coordinator has ended. Its process may still be there.
+        case disconnected(rank: Int)
         /// The worker has said that it has done its work.
         case left(rank: Int)
         /// The worker has said that it is about to end because of a failure of its own.
         case failing(rank: Int)
-        /// So many workers are wanted, ranks 0 ..< workers. Those above are told to go by the coordinator.
+        /// The job is to have this many workers, ranks 0 ..< workers. The coordinator tells those above to go.
         case scale(workers: Int)
         /// The first ring does not come about: not all workers came in time.
         case gaveUp
@@ -35,15 +36,16 @@ extension Supervision {
 
     /// What the driver is to do, in this order.
     package enum Action: Equatable, Sendable {
-        /// Start this worker, again or for the first time while others are at work, and report `started` or `startFailed`.
+        /// Start this worker, again or for the first time while others are at work, and report `started` or
+        /// `startFailed`.
         case start(rank: Int)
         /// To the worker's whole process group.
         case signal(rank: Int, Signal)
-        /// A worker has been lost, and the others go on.
-        case lost(Loss)
-        /// This life's end is the cause of whatever else may follow. At most once. The rank may be in its next life by then.
+        /// A worker is gone, and the others go on, or it was the last.
+        case died(Death)
+        /// This life's end is the cause of all that may follow. At most once. The rank may be in its next life by then.
         case blame(Life, ChildProcess.Ending)
-        /// Somebody outside the worker's group holds its output: stop reading it.
+        /// A process outside the worker's group holds its output: stop reading it.
         case closeOutput(rank: Int)
         /// The level has been raised, to this signal, for this reason.
         case announce(Signal, Reason)
@@ -55,16 +57,19 @@ extension Supervision {
 
     /// Why the workers are pressed harder.
     package enum Reason: Equatable, Sendable {
+        /// A signal asks for it, the first.
         case request
+        /// A further signal asks for it.
+        case repeatedRequest
         case failure
         case graceIsOver
     }
 
     /// A worker that is gone, and what comes of it.
-    package struct Loss: Equatable, Sendable {
+    package struct Death: Equatable, Sendable {
         package var life: Life
         package var ending: ChildProcess.Ending
-        /// Whether it was shut out as frozen, and killed for that reason.
+        /// It was shut out as frozen, and killed for that reason.
         package var wasFenced = false
         /// The others that are there.
         package var remaining: Int
@@ -72,7 +77,9 @@ extension Supervision {
 
         package var rank: Int { life.rank }
 
-        package init(_ life: Life, ending: ChildProcess.Ending, wasFenced: Bool = false, remaining: Int, outlook: Outlook) {
+        package init(
+            _ life: Life, ending: ChildProcess.Ending, wasFenced: Bool = false, remaining: Int, outlook: Outlook
+        ) {
             self.life = life
             self.ending = ending
             self.wasFenced = wasFenced
@@ -87,7 +94,7 @@ extension Supervision {
         case restart(after: Duration, number: Int)
         /// No restarts are left.
         case noRestartsLeft
-        /// It is not needed any more: it was to go, or all are.
+        /// It is not needed any more: it was retiring, or the run is about to end.
         case unneeded
         /// It was the last that had what the job had come to.
         case nobodyLeft
@@ -95,7 +102,8 @@ extension Supervision {
 
     /// What is tolerated.
     package struct Policy: Sendable {
-        /// Whether the others go on without a worker that dies. False for programs that cannot: any death then ends all.
+        /// Whether the others go on without a worker that dies. False for programs that cannot: any death then ends
+        /// all.
         package var survivesDeaths = true
         /// The most restarts of all workers together.
         package var maxRestarts = 0
@@ -110,8 +118,8 @@ extension Supervision {
         package var graceAfterFailure = Duration.seconds(10)
         /// From SIGTERM to SIGKILL when it was asked for from outside: there may be a checkpoint to write.
         package var graceAfterRequest = Duration.seconds(30)
-        /// From the first SIGTERM after a failure to the second: a worker takes the first for a wish to stop at the next step, the
-        /// second ends it.
+        /// From the first SIGTERM after a failure to the second: a worker takes the first for a request to stop at the
+        /// next step, the second ends it.
         package var insistence = Duration.milliseconds(200)
         /// What a worker leaves behind, holding its output, may go on for this long before it gets SIGTERM.
         package var leftovers = Duration.milliseconds(500)
@@ -121,8 +129,8 @@ extension Supervision {
         package var settling = Duration.milliseconds(50)
         /// After an end that looks like another's fault, for that other to show up.
         package var judgement = Duration.milliseconds(250)
-        /// A worker that fails so soon after it was told to end had most likely failed before it could listen: its connections
-        /// close while it still ends, so that the neighbour that lost it may be seen to end first.
+        /// A worker that fails so soon after it was told to end had most likely failed before it could listen: its
+        /// connections close while it still ends, so that the neighbour that lost it may be seen to end first.
         package var overlap = Duration.seconds(1)
 
         package init() {}

@@ -27,7 +27,7 @@ extension Supervision {
 private func lost(
     _ rank: Int, _ ending: ChildProcess.Ending = killed, fenced: Bool = false, remaining: Int, _ outlook: Supervision.Outlook
 ) -> Supervision.Action {
-    .lost(Supervision.Loss(Life(rank: rank), ending: ending, wasFenced: fenced, remaining: remaining, outlook: outlook))
+    .died(Supervision.Death(Life(rank: rank), ending: ending, wasFenced: fenced, remaining: remaining, outlook: outlook))
 }
 
 @Test func theOthersGoOnWithoutAWorkerThatIsKilled() {
@@ -123,7 +123,7 @@ private func lost(
 
 @Test func aWorkerThatLostItsOwnConnectionIsADeath() {
     var supervision = three(maxRestarts: 1)
-    #expect(supervision.receive(.lost(rank: 2), at: .seconds(1)) == [])
+    #expect(supervision.receive(.disconnected(rank: 2), at: .seconds(1)) == [])
     #expect(supervision.end(2, peerLost, at: .seconds(1)) == [])
     _ = supervision.receive(.formed(ranks: [0, 1]), at: .seconds(1))
     let actions = supervision.receive(.tick, at: .milliseconds(1250))
@@ -160,7 +160,7 @@ private func lost(
 
 @Test func aLostWorkerThatDoesNotNoticeIsEnded() {
     var supervision = three()
-    _ = supervision.receive(.lost(rank: 1), at: .seconds(1))
+    _ = supervision.receive(.disconnected(rank: 1), at: .seconds(1))
     #expect(supervision.nextDeadline == .seconds(11))
     #expect(supervision.receive(.tick, at: .seconds(11)) == [.signal(rank: 1, .kill)])
     #expect(supervision.end(1, killed, at: .seconds(11)) == [lost(1, fenced: true, remaining: 2, .noRestartsLeft)])

@@ -52,7 +52,7 @@ private func follow(_ script: [Step], _ characters: [Character], interrupts: Int
             case .closeOutput(let rank): outputIsOpen[rank] = false
             case .abandon(let ranks): abandoned.formUnion(ranks)
             case .announce: break
-            case .start, .lost: Issue.record("a worker is missed, without a ring")
+            case .start, .died: Issue.record("a worker is missed, without a ring")
             case .finish(let status): finished = status
             }
         }

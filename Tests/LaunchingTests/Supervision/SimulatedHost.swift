@@ -152,7 +152,7 @@ struct SimulatedHost: ~Copyable {
         case .fence(let rank, let life):
             guard isAlive(rank, life), processes[rank].isFrozen else { break }
             processes[rank].isMember = false
-            tell(.lost(rank: rank))
+            tell(.disconnected(rank: rank))
             fenced.insert(self.life(rank))
             tell(.fenced(rank: rank))
             formSoon()
@@ -170,7 +170,7 @@ struct SimulatedHost: ~Copyable {
             schedule(.die(rank, life: processes[rank].life, .killed(by: .kill)), after: .seconds(100))
         case .cut:
             guard let rank = anyRunning(), processes[rank].isMember, !processes[rank].isFrozen else { break }
-            tell(.lost(rank: rank))
+            tell(.disconnected(rank: rank))
             processes[rank].isMember = false
             schedule(.die(rank, life: processes[rank].life, .exited(status: WorkerStatus.peerLost)), after: chance(.milliseconds(100)))
             formSoon()
@@ -288,8 +288,8 @@ struct SimulatedHost: ~Copyable {
         case .finish(let status):
             self.status = status
         case .abandon: faults.append("abandoned")
-        case .lost(let loss):
-            if endings[loss.life] != loss.ending { faults.append("\(loss.life) is lost, and did not end so") }
+        case .died(let death):
+            if endings[death.life] != death.ending { faults.append("\(death.life) is dead, and did not end so") }
         case .announce: break
         }
     }

@@ -123,7 +123,7 @@ func whoSaidThatItFailsIsWaitedForBeforeItsVictimsAreJudged(later: Duration, isS
     let failed = ChildProcess.Ending.exited(status: 1)
     let last = supervision.end(0, failed, at: end)
     #expect(last.suffix(2) == [.blame(Life(rank: 0), failed), .finish(status: 1)], "\(last)")
-    #expect(!last.contains { if case .lost = $0 { true } else { false } })
+    #expect(!last.contains { if case .died = $0 { true } else { false } })
 }
 
 /// It said so, and does not end: its victims are not waited with for ever.
@@ -134,7 +134,7 @@ func whoSaidThatItFailsIsWaitedForBeforeItsVictimsAreJudged(later: Duration, isS
     _ = supervision.end(1, .exited(status: WorkerStatus.peerLost), at: .seconds(1))
     var actions: [Supervision.Action] = []
     while let next = supervision.nextDeadline, next < .seconds(20) { actions += supervision.receive(.tick, at: next) }
-    guard case .lost(let loss)? = actions.first, loss.rank == 1 else {
+    guard case .died(let death)? = actions.first, death.rank == 1 else {
         Issue.record("\(actions)")
         return
     }
@@ -147,9 +147,9 @@ func whoSaidThatItFailsIsWaitedForBeforeItsVictimsAreJudged(later: Duration, isS
     }
     #expect(supervision.receive(.interrupt, at: .seconds(1)) == told(.interrupt))
     #expect(supervision.nextDeadline == nil)
-    #expect(supervision.receive(.interrupt, at: .seconds(2)) == told(.terminate))
+    #expect(supervision.receive(.interrupt, at: .seconds(2)) == told(.terminate, .repeatedRequest))
     #expect(supervision.nextDeadline == .seconds(32))
-    #expect(supervision.receive(.interrupt, at: .seconds(3)) == told(.kill))
+    #expect(supervision.receive(.interrupt, at: .seconds(3)) == told(.kill, .repeatedRequest))
     #expect(supervision.receive(.interrupt, at: .seconds(3)) == [])
     for rank in 0..<2 { #expect(supervision.end(rank, .killed(by: .kill), at: .seconds(4)) == []) }
     #expect(supervision.end(2, .killed(by: .kill), at: .seconds(4)) == [.finish(status: 137)])
@@ -174,7 +174,7 @@ func whoSaidThatItFailsIsWaitedForBeforeItsVictimsAreJudged(later: Duration, isS
 @Test func twoRequestsToTerminateKill() {
     var supervision = three()
     #expect(supervision.receive(.terminate(), at: .seconds(1)).first == .announce(.terminate, .request))
-    #expect(supervision.receive(.terminate(), at: .seconds(2)).first == .announce(.kill, .request))
+    #expect(supervision.receive(.terminate(), at: .seconds(2)).first == .announce(.kill, .repeatedRequest))
 }
 
 @Test func whatCannotBeKilledIsGivenUp() {

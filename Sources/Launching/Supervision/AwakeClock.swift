@@ -1,9 +1,9 @@
-/// The time of a process that may be stopped, alone or with its machine: time that it slept away does not count, so that nobody's deadline
-/// passes unseen while what had come in time waits to be read.
+/// The time of a process that may be stopped, alone or with its machine: time that it slept does not count, so that no
+/// deadline passes while what came in time waits to be read.
 ///
-/// Pure: the driver says what time it is, and when it wants to be woken.
+/// Pure: its driver, `RunClock`, says what time it is, and when it wants to be woken.
 package struct AwakeClock {
-    /// Later than this it was no busy machine.
+    /// A wake-up that comes later than this was not late because the machine is busy.
     package static let tolerance = Duration.seconds(1)
 
     private var asleep = Duration.zero
@@ -13,8 +13,8 @@ package struct AwakeClock {
 
     package init() {}
 
-    /// This clock's time when it is `time` on one that goes on for ever. A wish that is long past has been slept through: it is due a
-    /// moment from now.
+    /// This clock's time when it is `time` on one that never stops. A wake-up that is long past has been slept through:
+    /// it is due a moment from now.
     package mutating func now(at time: Duration) -> Duration {
         var now = time - asleep
         if let wakeAt, now - wakeAt > AwakeClock.tolerance {
@@ -25,7 +25,7 @@ package struct AwakeClock {
         return last
     }
 
-    /// The process knows that it was stopped for so long.
+    /// The process knows that it was stopped for this time.
     package mutating func slept(_ time: Duration) {
         asleep += time
     }
