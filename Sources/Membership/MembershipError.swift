@@ -13,7 +13,7 @@ public enum MembershipError: Error, Equatable, CustomStringConvertible {
     /// The connection to the coordinator ended.
     case coordinatorLost(address: String, cause: String)
 
-    /// What to do where an address is this host's own and nobody coordinates there.
+    /// What to do where an address is this host's own and no coordinator is there.
     package static let thisHostHint = "that is this host itself: if rank 0 is on another host, MASTER_ADDR must be an address of that one"
 
     public var description: String {

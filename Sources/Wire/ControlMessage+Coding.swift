@@ -1,7 +1,7 @@
 extension ControlMessage {
     private enum Kind: UInt8 {
         case join = 1
-        case leave, ring, refuse, lost, over, stalled, pong, complain, claim, interrupt, reform, prepare, retire, ping, claimed
+        case leave, ring, refuse, lost, over, stalled, pong, complain, claim, interrupt, wantsReform, prepare, retire, ping, claimed
         case scale, scaled, linkEnded, begun, failing
     }
 
@@ -22,7 +22,7 @@ extension ControlMessage {
         case .complain: .complain
         case .claim: .claim
         case .interrupt: .interrupt
-        case .reform: .reform
+        case .wantsReform: .wantsReform
         case .prepare: .prepare
         case .retire: .retire
         case .ping: .ping
@@ -40,7 +40,7 @@ extension ControlMessage {
         var body = ByteWriter()
         body.append(kind.rawValue)
         switch self {
-        case .leave, .over, .pong, .reform, .prepare, .retire, .ping, .begun:
+        case .leave, .over, .pong, .wantsReform, .prepare, .retire, .ping, .begun:
             break
         case .join(let join):
             body.append(join.generation)
@@ -90,7 +90,7 @@ extension ControlMessage {
         case .leave: self = .leave
         case .over: self = .over
         case .pong: self = .pong
-        case .reform: self = .reform
+        case .wantsReform: self = .wantsReform
         case .prepare: self = .prepare
         case .retire: self = .retire
         case .ping: self = .ping

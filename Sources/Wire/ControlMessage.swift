@@ -79,8 +79,8 @@ public enum ControlMessage: Sendable, Equatable {
     case lost(rank: UInt32, cause: String)
     /// The ring is broken, though nobody may be lost: stop yours and join again.
     case interrupt(cause: String)
-    /// Somebody waits to come in, or is to go: form the ring anew at the next boundary.
-    case reform
+    /// A newcomer waits to come in, or a member is retiring: form the ring again at the next boundary.
+    case wantsReform
     /// The job is running: prepare by yourself, then join again.
     case prepare
     /// You are no longer needed: go.
@@ -105,7 +105,7 @@ public enum ControlMessage: Sendable, Equatable {
         public var generation: UInt32
         /// Newcomers may be let in with the next ring.
         public var isOpen: Bool
-        /// All members come, because they agreed to (`reform`): nobody need be interrupted, and who is to go may go.
+        /// All members come, because they agreed to (`wantsReform`): none need be interrupted, and those that retire may go.
         public var isBoundary: Bool
         /// The number of workers that its environment has.
         public var worldSize: UInt32

@@ -40,6 +40,8 @@ final class SimulatedWorker: CustomStringConvertible {
     private var member: MemberProtocol
     private var news = News()
     private var recovery = Recovery()
+    /// When the member's deadline is next looked at.
+    private var tickAt: Duration?
     private var link: Simulation.ControlLink!
     private var inbox: [() throws -> Void] = []
 
@@ -73,7 +75,7 @@ final class SimulatedWorker: CustomStringConvertible {
         self.rank = rank
         self.simulation = simulation
         name = "\(rank)#\(number)"
-        member = MemberProtocol(rank: rank, coordinator: "coordinator")
+        member = MemberProtocol(rank: rank, coordinator: "coordinator", waitLimit: Simulation.waitLimit)
         state = [Int64](repeating: 0, count: simulation.plan.elements)
     }
 
@@ -142,23 +144,34 @@ final class SimulatedWorker: CustomStringConvertible {
     // MARK: Hearing
 
     func receive(_ message: ControlMessage, over link: Simulation.ControlLink) throws {
-        try perform(member.receive(message))
+        try tell(.said(message))
     }
 
     func controlEnded(_ link: Simulation.ControlLink) throws {
-        try perform(member.connectionEnded("closed"))
+        try tell(.connectionEnded(cause: "closed"))
     }
 
-    private func perform(_ actions: [MemberProtocol.Action]) throws {
-        for action in actions {
+    private func tell(_ event: MemberProtocol.Event) throws {
+        for action in member.receive(event, at: simulation.clock.now) {
             switch action {
             case .send(let message): simulation.send(message, over: link)
             case .close: simulation.closed(link)
             case .findSuccessor: throw Simulation.Failure(description: "\(name) looks for a coordinator where a launcher has it")
-            case .tell(let event):
-                news.hear(event, host: { _ in "host" }, completed: 0, bytesMoved: 0)
+            case .tell(let notice):
+                news.receive(.told(notice, completed: 0, bytesMoved: 0))
                 try heard()
             }
+        }
+        scheduleTick()
+    }
+
+    private func scheduleTick() {
+        guard let deadline = member.nextDeadline, deadline < tickAt ?? .seconds(1_000_000) else { return }
+        tickAt = deadline
+        later(deadline - simulation.clock.now) { [unowned self] in
+            guard tickAt == deadline else { return }
+            tickAt = nil
+            if let next = member.nextDeadline, next <= simulation.clock.now { try tell(.tick) } else { scheduleTick() }
         }
     }
 
@@ -168,9 +181,9 @@ final class SimulatedWorker: CustomStringConvertible {
         case .joining:
             if let answer = news.answer {
                 phase = .preparing
-                try perform(recovery.receive(answer))
+                try recover(answer)
             } else if let failure = news.failure {
-                try perform(recovery.receive(.failed(failure)))
+                try recover(.failed(failure))
             }
         case .leaving:
             if news.isOver { end(isStopAgreed ? .stopped : .finished) } else if news.exclusion != nil { end(.excluded) }
@@ -182,7 +195,7 @@ final class SimulatedWorker: CustomStringConvertible {
     }
 
     private func fail(_ error: CollectiveError) throws {
-        if news.failure == nil { news.failure = error }
+        news.receive(.ringFailed(error))
         try heard()
     }
 
@@ -190,7 +203,7 @@ final class SimulatedWorker: CustomStringConvertible {
     private func failed() throws {
         let isMendable = (news.failure as? CollectiveError)?.isRingFailure ?? false
         if phase != .working {
-            return try perform(recovery.receive(isMendable ? .broken : .failed(news.failure!)))
+            return try recover(isMendable ? .broken : .failed(news.failure!))
         }
         guard isMendable else { return endFailed(news.failure!) }
         try begin(isOpen: isOpen, isBoundary: false)
@@ -204,7 +217,11 @@ final class SimulatedWorker: CustomStringConvertible {
     // MARK: Recovery
 
     private func begin(isOpen: Bool, isBoundary: Bool) throws {
-        try perform(recovery.begin(isOpen: isOpen, isBoundary: isBoundary))
+        try recover(.begin(isOpen: isOpen, isBoundary: isBoundary))
+    }
+
+    private func recover(_ event: Recovery.Event) throws {
+        for action in recovery.receive(event) { try perform(action) }
     }
 
     private func perform(_ action: Recovery.Action) throws {
@@ -229,13 +246,13 @@ final class SimulatedWorker: CustomStringConvertible {
 
     private func join(_ generation: UInt32, _ isOpen: Bool, _ isBoundary: Bool, _ complaint: Recovery.Complaint?) throws {
         stopRing()
-        news.beginGeneration()
+        news.receive(.generationBegan)
         port = UInt16(truncatingIfNeeded: Int.random(in: 1...65_000, using: &simulation.generator))
         phase = .joining
         if let complaint { simulation.send(.complain(rank: UInt32(complaint.rank), cause: complaint.cause), over: link) }
         let address = MemberAddress(rank: UInt32(rank), host: "host", port: port, hostName: "host", processID: 1)
-        try perform(
-            member.join(.init(
+        try tell(
+            .join(.init(
                 generation: generation, isOpen: isOpen, isBoundary: isBoundary, worldSize: UInt32(simulation.plan.workers),
                 member: address)))
         try heard()
@@ -261,12 +278,12 @@ final class SimulatedWorker: CustomStringConvertible {
         members = announcement.members.map(\.rank)
         place = members.firstIndex(of: UInt32(rank))!
         phase = .forming
-        if worldSize == 1 { return try perform(recovery.receive(.formed)) }
+        if worldSize == 1 { return try recover(.formed) }
         let epoch = epoch
         later(Simulation.formationLimit) { [unowned self] in
             guard self.epoch == epoch, phase == .forming else { return }
             let missing = lines.right == nil ? members[(place + 1) % worldSize] : members[(place + worldSize - 1) % worldSize]
-            try perform(recovery.receive(.notFormed(rank: Int(missing), cause: "not there in time")))
+            try recover(.notFormed(rank: Int(missing), cause: "not there in time"))
         }
         callRight()
         let all = held
@@ -316,7 +333,7 @@ final class SimulatedWorker: CustomStringConvertible {
         ring = SimulatedRing(
             worker: self, left: left, right: right, place: place, worldSize: worldSize, generation: recovery.generation)
         phase = .preparing
-        try perform(recovery.receive(.formed))
+        try recover(.formed)
         if left.hasEnded || right.hasEnded { try lost(left.hasEnded ? left : right) }
         guard let ring else { return }
         let all = early
@@ -403,7 +420,7 @@ final class SimulatedWorker: CustomStringConvertible {
             let reports = (0..<worldSize).map {
                 Recovery.Report(progress: Int(values[3 * $0]), keptCount: Int(values[3 * $0 + 1]), hasState: values[3 * $0 + 2] != 0)
             }
-            try perform(recovery.receive(.compared(reports)))
+            try recover(.compared(reports))
         case .copyingValues:
             copiedValues = Array(values.prefix(copy.keptCount))
             guard copy.withState else { return try copied() }
@@ -427,7 +444,7 @@ final class SimulatedWorker: CustomStringConvertible {
     private func copied() throws {
         if copy.isTaken { kept = copiedValues }
         phase = .preparing
-        try perform(recovery.receive(.copied))
+        try recover(.copied)
     }
 
     // MARK: The program
@@ -477,8 +494,7 @@ final class SimulatedWorker: CustomStringConvertible {
         isInSection = false
         if hasLeftToDo == false {
             phase = .leaving
-            try perform(member.leave())
-            later(.seconds(10)) { [unowned self] in try perform(member.timeIsUp(limit: "10 s")) }
+            try tell(.leave)
             return try heard()
         }
         if isOpen, isReformAgreed, progressAtFormation < recovery.progress {
@@ -508,7 +524,7 @@ final class SimulatedWorker: CustomStringConvertible {
                 }
             }
             sums[state.count] = 1
-            sums[state.count + 1] = news.wishesReform ? 1 : 0
+            sums[state.count + 1] = news.wantsReform ? 1 : 0
             sums[state.count + 2] = announcement?.stop == nil ? 0 : 1
             try operate(.working, sums, .allReduce)
         }
@@ -525,7 +541,7 @@ final class SimulatedWorker: CustomStringConvertible {
             try simulation.sectionEnded(section, Array(sums.prefix(state.count)), by: self)
             if state != expectedState(section + 1) { throw Simulation.Failure(description: "\(name): a wrong sum in section \(section)") }
         }
-        recovery.sectionEnded()
+        try recover(.sectionEnded)
         readKept()
         try nextSection()
     }

@@ -56,6 +56,7 @@ final class Simulation {
     static let peerTimeout = Duration.seconds(5)
     static let timeout = Duration.seconds(20)
     static let formationLimit = Duration.seconds(10)
+    static let waitLimit = Duration.seconds(120)
     /// Nothing that can happen takes longer.
     static let deadline = Duration.seconds(900)
     static let mostEvents = 1_000_000

@@ -10,7 +10,7 @@ import Wire
         .stalled(waitingFor: 7, limitMilliseconds: 1500), .pong, .complain(rank: 3, cause: "no route"),
         .claim(generation: 3, section: 1 << 40, count: 64),
         .ring(.init(generation: 9, members: [member, member], retiring: [3, 1 << 31])), .ring(.init(generation: 0, members: [], stop: "too few")),
-        .refuse(reason: "no"), .lost(rank: 2, cause: ""), .interrupt(cause: "why"), .reform, .prepare, .retire, .ping, .over,
+        .refuse(reason: "no"), .lost(rank: 2, cause: ""), .interrupt(cause: "why"), .wantsReform, .prepare, .retire, .ping, .over,
         .claimed(generation: 3, section: 9, piece: 4), .claimed(generation: 3, section: 9, piece: nil), .scale(workers: 6),
         .scaled(text: "yes"), .linkEnded(rank: 3, cause: "closed"), .begun, .failing(reason: "no such flag"),
         .join(.init(worldSize: 2, member: .init(rank: 1, host: "h", port: 1, hostName: "h", processID: 2, successorPort: 700))),

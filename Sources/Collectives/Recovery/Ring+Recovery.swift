@@ -4,29 +4,30 @@ import Wire
 
 /// From a broken ring, or none, to the next: drives the state machine `Recovery`.
 extension Ring {
-    /// Members that have all joined a moment ago connect in milliseconds; one that cannot is complained about after twice the time that a
-    /// sign of life may take.
+    /// Members that have all joined a moment ago connect in milliseconds; one that cannot is complained about after
+    /// twice the time that a sign of life may take.
     private var formationLimit: Duration { min(environment.timeout, environment.peerTimeout * 2) }
 
-    /// Returns when the next ring is there and all its members are equal, or, in a job that is running, when this is a newcomer. Says
-    /// whether this rank was behind, and so has had its section ended.
+    /// Returns when the next ring is there and all its members are equal, or, in a job that is running, when this is a
+    /// newcomer. Whether this rank was behind, so that its section was ended by another's values.
     func recover(isOpen: Bool, isBoundary: Bool) throws -> Bool {
         // What is done on the way is done in the ring's own operations.
         let wasInSection = isInSection
         isInSection = true
         defer { isInSection = wasInSection }
-        var action = recovery.begin(isOpen: isOpen, isBoundary: isBoundary)
-        while true {
+        var actions = recovery.receive(.begin(isOpen: isOpen, isBoundary: isBoundary))
+        while let action = actions.popLast() {
             switch action {
             case .join(let generation, let isOpen, let isBoundary, let complaint):
-                action = recovery.receive(
+                actions += recovery.receive(
                     join(generation: generation, isOpen: isOpen, isBoundary: isBoundary, complaint: complaint))
             case .form(let announcement):
-                action = recovery.receive(form(announcement))
+                actions += recovery.receive(form(announcement))
             case .compare:
-                action = recovery.receive(compare())
+                actions += recovery.receive(compare())
             case .copy(let source, let keptCount, let withState, let isTaken):
-                action = recovery.receive(copy(from: source, keptCount: keptCount, withState: withState, isTaken: isTaken))
+                actions += recovery.receive(
+                    copy(from: source, keptCount: keptCount, withState: withState, isTaken: isTaken))
             case .resume(let wasBehind):
                 isNewcomer = false
                 progress = recovery.progress
@@ -43,6 +44,7 @@ extension Ring {
                 throw error
             }
         }
+        preconditionFailure("a recovery has come to no end")
     }
 
     private func join(generation: UInt32, isOpen: Bool, isBoundary: Bool, complaint: Recovery.Complaint?) -> Recovery.Event {
@@ -72,8 +74,8 @@ extension Ring {
         }
     }
 
-    /// What the coordinator is to know of the ring that was: whom this rank could not reach, or which connection has ended. At a boundary
-    /// all end theirs.
+    /// What the coordinator must know about the ring that ended: which rank this one could not reach, or which
+    /// connection has ended. At a boundary all end theirs.
     private func linkReports(_ complaint: Recovery.Complaint?, isBoundary: Bool) -> [RingShared.LinkReport] {
         var reports: [RingShared.LinkReport] = []
         func add(_ complaint: Recovery.Complaint) {

@@ -49,7 +49,7 @@ extension Ring {
         while true {
             do {
                 keptValues = try body()
-                recovery.sectionEnded()
+                _ = recovery.receive(.sectionEnded)
                 progress = recovery.progress
                 if !isPreparation { worked() }
                 return Outcome(values: keptValues, wasBehind: false)
@@ -82,7 +82,7 @@ extension Ring {
 
     /// What the coordinator wants to happen at the next boundary, as far as this rank has heard. Ranks hear at different times: put it
     /// into an operation, and do what all know then.
-    public var wishes: Wishes { shared.withLock { $0.news.wishesReform ? .reform : [] } }
+    public var wishes: Wishes { shared.withLock { $0.news.wantsReform ? .reform : [] } }
 
     /// Set when the coordinator says that the run is to write a checkpoint and stop: why, for people. The same on every rank of a
     /// generation.
@@ -92,7 +92,7 @@ extension Ring {
     public func startClaim(of count: Int) {
         guard let control, worldSize > 1, !hasAskedForClaim else { return }
         hasAskedForClaim = true
-        shared.withLock { $0.news.claim = nil }
+        shared.withLock { $0.news.receive(.claimAsked) }
         control.claim(generation: generation, section: progress, count: count)
     }
 

@@ -45,7 +45,7 @@ public final class Ring {
 
     /// Set where ranks were started by hand, and the coordinator is lost with the process that it was in: why, for people. Another member
     /// coordinates then until all have done what `stopOrder` wants.
-    public var coordinatorLoss: String? { shared.withLock { $0.news.bereavement } }
+    public var coordinatorLoss: String? { shared.withLock { $0.news.coordinatorLoss } }
 
     /// An operation under way, to be waited for in the generation that it was started in.
     public struct Ticket: Sendable {
@@ -322,7 +322,7 @@ public final class Ring {
             return try body()
         } catch let error as CollectiveError where !isInSection {
             guard case .peerLost = error else { throw error }
-            let verdict = shared.wait(.computeThread, for: Ring.verdictTime) { $0.news.isJudged ? $0.failure : nil }
+            let verdict = shared.wait(.computeThread, for: Ring.verdictTime) { $0.news.verdict }
             throw verdict ?? error
         }
     }

@@ -13,7 +13,6 @@ final class ControlPlane: @unchecked Sendable {
     private let shared: Monitor<RingShared>
     private var coordinator: Coordinator?
     private var member: Member?
-    private var hostNames: [Int: String] = [:]
 
     /// Tells that this worker looks for the coordinator on its own host, and has not found it.
     private var lookingHere: Timer?
@@ -37,7 +36,7 @@ final class ControlPlane: @unchecked Sendable {
             member = try Member(
                 loop: loop, environment: environment, coordinator: address,
                 reached: { [weak self] localHost in self?.reached(localHost) },
-                happened: { [weak self] event in self?.happened(event) },
+                happened: { [weak self] notice in self?.happened(notice) },
                 succeed: { [weak self] port, inheritance in
                     try self?.succeed(port, inheritance, environment, secret: address.secret, told)
                 })
@@ -159,12 +158,9 @@ final class ControlPlane: @unchecked Sendable {
         shared.notify(.computeThread) { $0.localHost = localHost }
     }
 
-    private func happened(_ event: Member.Event) {
-        if case .announced(let announcement) = event {
-            for member in announcement.members { hostNames[Int(member.rank)] = member.hostName }
-        }
+    private func happened(_ notice: MemberProtocol.Notice) {
         let plane = shared.notify(.computeThread) { shared in
-            shared.news.hear(event, host: { hostNames[$0] ?? "?" }, completed: shared.completed, bytesMoved: shared.bytesSent)
+            shared.news.receive(.told(notice, completed: shared.completed, bytesMoved: shared.bytesSent))
             return shared.plane
         }
         plane?.interrupt()

@@ -18,10 +18,10 @@ struct RingShared {
     var needsRingThread = false
     var isStopping = false
     var isFormed = false
-    /// The first failure; those that follow come of it.
+    /// What is wrong with it. The first failure that is set counts, but for what the coordinator says.
     var failure: (any Error)? {
         get { news.failure }
-        set { news.failure = newValue }
+        set { if let newValue { news.receive(.ringFailed(newValue)) } }
     }
 
     /// Operations submitted, taken by the driver, and ended, in order.
@@ -71,7 +71,7 @@ struct RingShared {
         isFormed = false
         (submitted, taken, completed, bytesSent) = (0, 0, 0, 0)
         for index in queue.indices { queue[index] = nil }
-        news.beginGeneration()
+        news.receive(.generationBegan)
         plane = nil
     }
 

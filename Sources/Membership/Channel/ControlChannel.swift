@@ -20,10 +20,11 @@ package final class ControlChannel: StreamReceiver {
     private var farewell: Timer?
     private var closed: () -> Void = {}
 
-    /// A peer that has been told to go closes its end; so long it may take.
+    /// How long a peer that has been told to go may take to close its end.
     private static let farewellTime = Duration.seconds(2)
 
-    /// `received` runs for each message; `ended` once, when the connection ends by the peer's doing or by a fault, with the cause.
+    /// `received` runs for each message; `ended` once, when the connection ends by the peer's doing or by a fault, with
+    /// the cause.
     package init(
         stream: TCPStream, received: @escaping (ControlChannel, ControlMessage) -> Void,
         ended: @escaping (ControlChannel, String) -> Void
@@ -43,7 +44,8 @@ package final class ControlChannel: StreamReceiver {
     package func send(_ message: ControlMessage) {
         guard !hasEnded, !isClosing, sendFault == nil else { return }
         let bytes = message.encoded
-        // SAFETY: freed on `done`, in `wrote`, or in deinit, which the stream's reference to its receiver keeps off until it is closed.
+        // SAFETY: freed on `done`, in `wrote`, or in deinit, which cannot run before the stream is closed, since it
+        // holds its receiver.
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         memory.copyBytes(from: bytes)
         nextToken += 1
@@ -53,14 +55,16 @@ package final class ControlChannel: StreamReceiver {
         }
     }
 
-    /// Ends the connection once everything sent has arrived, as far as that can be known: this end says that it is through, and waits a
-    /// little for the peer to close, reading what still comes. Were it closed with bytes unread, the kernel would send a reset, and the
-    /// peer might never see the last message. `ended` will not be called; `closed` is, when the connection is gone.
+    /// Ends the connection once everything sent has arrived, as far as that can be known: this end says that it is
+    /// done, and waits a little for the peer to close, reading what still comes. If it closed with bytes unread, the
+    /// kernel would send a reset, and the peer might never see the last message. `ended` will not be called; `closed`
+    /// is, when the connection is gone.
     package func close(_ closed: @escaping () -> Void = {}) {
         guard !hasEnded, !isClosing else { return closed() }
         isClosing = true
         self.closed = closed
-        guard let timer = try? Timer(loop: stream.loop, fired: { [weak self] in self?.endNow() }), sendFault == nil else { return endNow() }
+        guard let timer = try? Timer(loop: stream.loop, fired: { [weak self] in self?.endNow() }), sendFault == nil
+        else { return endNow() }
         farewell = timer
         timer.start(after: ControlChannel.farewellTime)
         stream.shutdown()
@@ -91,7 +95,7 @@ package final class ControlChannel: StreamReceiver {
         fail(sendFault ?? ControlChannel.cause(error))
     }
 
-    /// A peer that is gone may have said why before: that is read first, and then the end, which is sure to come.
+    /// A peer that is gone may have said why before: that is read first, and then the end.
     package func wrote(_ stream: TCPStream, token: UInt64, error: LoopError?) {
         unsent.removeValue(forKey: token)?.deallocate()
         guard let error, !hasEnded else { return }
@@ -99,10 +103,11 @@ package final class ControlChannel: StreamReceiver {
         if !stream.isReading { fail(ControlChannel.cause(error)) }
     }
 
-    /// What the end of a conversation means to people, however this end has come to see it.
+    /// The end of a conversation, for people. It is the same whether reading or writing has found it.
     private static func cause(_ error: LoopError?) -> String {
         guard let error, error.code != .brokenPipe else { return "its process ended or closed the connection" }
-        return error.code == .connectionReset ? "its process ended, or the connection was reset on the way" : error.description
+        return error.code == .connectionReset
+            ? "its process ended, or the connection was reset on the way" : error.description
     }
 
     private func fail(_ cause: String) {

@@ -1,13 +1,13 @@
 import EventLoop
 import Wire
 
-/// Runs the handshake over a fresh stream: the dull half of `Wire.Handshake`.
+/// Drives a `Wire.Handshake` over a fresh stream.
 ///
-/// Reads no byte beyond the handshake, so that the stream can be given to its user when it ends. Owns the stream until then;
-/// confined to the loop's thread; keeps itself alive through the stream.
+/// Reads no byte beyond the handshake, so that the stream can be given to its user when it ends. Owns the stream until
+/// then; confined to the loop's thread; keeps itself alive through the stream.
 package final class HandshakeRunner: StreamReceiver {
     package enum Failure: Error, CustomStringConvertible {
-        /// `claim`: whom a caller has said that it is, without a proof.
+        /// `claim`: what a caller says that it is, without a proof.
         case wire(WireError, claim: Introduction?)
         case connection(LoopError)
         case ended
@@ -30,14 +30,15 @@ package final class HandshakeRunner: StreamReceiver {
     private var timer: Timer
     private var completion: ((Result<Introduction, Failure>) -> Void)?
     private let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256, alignment: 8)
-    /// Bytes of the message that is being sent; handshake messages are short, and each is answered before the next.
-    private var outgoing: [UInt8] = []
+    /// The message that is being sent: one at a time, since each is answered before the next.
+    private var outgoing: UnsafeMutableRawBufferPointer?
     private var peer: Introduction?
 
     /// A stranger may hold a connection open this long before it is closed.
     package static let timeLimit = Duration.seconds(10)
 
-    /// Starts at once. After success the stream is the caller's, not reading, its receiver to be set; after a failure it is closed.
+    /// Starts at once. After success the stream is the caller's, not reading, its receiver to be set; after a failure
+    /// it is closed.
     package init(
         stream: TCPStream, handshake: consuming Handshake, completion: @escaping (Result<Introduction, Failure>) -> Void
     ) throws(LoopError) {
@@ -87,15 +88,13 @@ package final class HandshakeRunner: StreamReceiver {
         if let peer { finish(.success(peer)) }
     }
 
-    private var heldOutgoing: UnsafeMutableRawBufferPointer?
-
     /// True if the bytes have left already.
     @discardableResult
     private func send(_ bytes: [UInt8]) -> Bool {
-        // SAFETY: freed on `done`, or when `wrote` says that the stream is through with it.
+        // SAFETY: freed on `done`, or when `wrote` says that the stream is done with it.
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 1)
         memory.copyBytes(from: bytes)
-        heldOutgoing = memory
+        outgoing = memory
         switch stream.write(body: UnsafeRawBufferPointer(memory), token: 0) {
         case .done:
             releaseOutgoing()
@@ -106,8 +105,8 @@ package final class HandshakeRunner: StreamReceiver {
     }
 
     private func releaseOutgoing() {
-        heldOutgoing?.deallocate()
-        heldOutgoing = nil
+        outgoing?.deallocate()
+        outgoing = nil
     }
 
     private func finish(_ result: Result<Introduction, Failure>) {

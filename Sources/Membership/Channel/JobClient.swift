@@ -1,12 +1,12 @@
 import EventLoop
 import Wire
 
-/// Somebody who is no worker and has something to ask of a running job's coordinator: `lockstep scale`.
+/// Asks a running job's coordinator for something without being a worker: `lockstep scale`.
 package struct JobClient {
     /// Why there is no answer.
     package enum Failure: Error, CustomStringConvertible {
         case unreachable(cause: String)
-        /// The coordinator would not, for this reason.
+        /// The coordinator refused, for this reason.
         case refused(reason: String)
         case noAnswer(limit: Duration)
 
@@ -14,7 +14,8 @@ package struct JobClient {
             switch self {
             case .unreachable(let cause): "cannot reach its coordinator: \(cause)"
             case .refused(let reason): reason
-            case .noAnswer(let limit): "its coordinator does not answer within \(limit.secondsText): is the launcher stopped?"
+            case .noAnswer(let limit):
+                "its coordinator does not answer within \(limit.secondsText): is the launcher stopped?"
             }
         }
     }
@@ -29,7 +30,7 @@ package struct JobClient {
         self.secret = secret
     }
 
-    /// Asks for so many workers and waits for the answer, on the calling thread. Returns what the coordinator says comes of it.
+    /// Asks for this many workers and waits for the answer, on the calling thread. Returns the coordinator's answer.
     package func scale(to workers: Int, within limit: Duration = .seconds(10)) throws -> String {
         let loop = try Loop()
         defer { loop.close() }
@@ -56,7 +57,8 @@ package struct JobClient {
         timer.start(after: limit)
         func introduce(_ stream: TCPStream) throws {
             let own = Introduction(purpose: .client, generation: 0, rank: 0)
-            let handshake = try Handshake.connecting(secret: secret, own: own, expectedRank: Introduction.coordinatorRank)
+            let handshake = try Handshake.connecting(
+                secret: secret, own: own, expectedRank: Introduction.coordinatorRank)
             _ = try HandshakeRunner(stream: stream, handshake: handshake) { result in
                 switch result {
                 case .success: ask(stream)
@@ -64,7 +66,7 @@ package struct JobClient {
                 }
             }
         }
-        // Once: the job is running, or its record is of the past.
+        // One attempt: either the job is running, or its record is old.
         let connector = try Connector(loop: loop, host: host, port: port) { result in
             do {
                 try introduce(try result.get())

@@ -141,7 +141,7 @@ extension Roster {
         guard isWanted else { return }
         hasWished = true
         for entry in sorted(where: { if case .running = $0.standing { true } else { false } }) {
-            actions.append(.send(.reform, to: entry.connection))
+            actions.append(.send(.wantsReform, to: entry.connection))
         }
     }
 }

@@ -191,7 +191,7 @@ package struct Roster: ~Copyable {
         case .failing(let reason): failing(connection, provenRank: rank, reason)
         case .claim(let generation, let section, let count):
             claim(connection, generation: generation, section: section, count: count)
-        case .ring, .refuse, .lost, .interrupt, .reform, .prepare, .retire, .ping, .over, .claimed, .scale, .scaled:
+        case .ring, .refuse, .lost, .interrupt, .wantsReform, .prepare, .retire, .ping, .over, .claimed, .scale, .scaled:
             // Only a coordinator, or a client, says these; a worker that does is not one of this build.
             violation(connection, "it sent what only a coordinator sends")
         }

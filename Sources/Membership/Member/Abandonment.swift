@@ -1,15 +1,16 @@
 import EventLoop
 import Wire
 
-/// A process that was started by hand as a rank of a job, and ends before it could be a member: tells the others, so that they do not wait.
+/// A process that was started by hand as a rank of a job, and ends before it could be a member: tells the others, so
+/// that they do not wait.
 package enum Abandonment {
     /// The coordinator may be about to start.
     private static let searchTime = Duration.seconds(5)
-    /// Rank 0 is who the others look for: it waits so long for them to come and be told.
+    /// The others look for rank 0: it waits this long for them to come and be told.
     private static let farewellTime = Duration.seconds(10)
 
-    /// Tells the job that the environment names why this rank ends, and returns when that is done, or has taken long enough. Nothing happens
-    /// where a launcher sees it, or there is no job. On the calling thread.
+    /// Tells the job that the environment names why this rank ends, and returns when that is done, or its time is up.
+    /// Does nothing where a launcher sees the end, or there is no job. On the calling thread.
     package static func tell(_ environment: WorkerEnvironment, reason: String) {
         guard environment.isByHand, let address = environment.coordinator, let loop = try? Loop() else { return }
         defer { loop.close() }

@@ -1,6 +1,7 @@
 import EventLoop
 
-/// Where a worker would take control connections, should it have to take the coordinator's place. Until then whoever comes waits, unread.
+/// Where a worker takes control connections if it has to take the coordinator's place. Until then connections wait,
+/// unread.
 ///
 /// Confined to the loop's thread.
 package final class SuccessionPort {
@@ -8,12 +9,12 @@ package final class SuccessionPort {
     private let listener: TCPListener
     private let door: Door
 
-    /// What the listener reaches; nothing keeps the port alive by it.
+    /// What the listener's callback reaches, so that it does not keep the port alive.
     private final class Door {
         var waiting: [TCPStream] = []
         var greet: ((TCPStream) -> Void)?
 
-        /// What has waited longest is a stranger's, and makes room.
+        /// With more than these, the one that has waited longest is a stranger's, and is closed.
         static let mostWaiting = 128
     }
 
@@ -30,7 +31,7 @@ package final class SuccessionPort {
         address = listener.address
     }
 
-    /// From now on those who come are greeted, and those who have come.
+    /// Greets the connections that wait, and from now on those that come.
     func open(_ greet: @escaping (TCPStream) -> Void) {
         door.greet = greet
         let waiting = door.waiting

@@ -1,8 +1,8 @@
 import EventLoop
 import Wire
 
-/// Finds out who takes a lost coordinator's place: the lowest rank that answers as one. Who is left when all lower ranks are known to be
-/// gone is it itself.
+/// Finds the member that takes a lost coordinator's place: the lowest rank that answers as a coordinator. When all
+/// lower ranks are known to be gone, it is this one.
 ///
 /// Confined to the loop's thread. `ended` runs once, unless `cancel` is called first.
 final class SuccessorSearch {
@@ -37,7 +37,7 @@ final class SuccessorSearch {
         for heir in heirs where heir.rank < rank { lower[heir.rank] = heir }
         let timer = try Timer(loop: loop) { [weak self] in self?.timeIsUp() }
         self.timer = timer
-        // Whoever stands before this rank has come to an end by then, however many of those before it do not answer.
+        // Every lower rank has ended its own search by then, however many of those before it do not answer.
         timer.start(after: patience * (3 + lower.count))
         // Never before init has returned.
         let begin = try Timer(loop: loop) { [weak self] in self?.begin() }

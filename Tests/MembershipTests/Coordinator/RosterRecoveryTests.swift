@@ -43,7 +43,7 @@ import Wire
         let arrival = table.join(1, over: 21)
         #expect(arrival.isSent(.prepare, to: 21) && arrival.events == [.joined(rank: 1, processID: 101, host: "h1", isNewcomer: true)])
         // Ready: the others are told that somebody waits.
-        #expect(table.join(1, over: 21) == [.send(.reform, to: 10)])
+        #expect(table.join(1, over: 21) == [.send(.wantsReform, to: 10)])
         // They come: nobody is interrupted, and the newcomer is let in.
         let ring = try #require(table.join(0, generation: 2, isOpen: true, isBoundary: true).ring)
         #expect(ring == (3, [0, 1], nil, [10, 21]))
@@ -59,7 +59,7 @@ import Wire
         _ = table.join(0, generation: 2, isOpen: false)
         let actions = table.join(1, generation: 2, isOpen: true)
         #expect(actions.ring?.ranks == [0, 1])
-        #expect(actions.isSent(.reform, to: 10) && actions.isSent(.reform, to: 11))
+        #expect(actions.isSent(.wantsReform, to: 10) && actions.isSent(.wantsReform, to: 11))
         _ = table.join(0, generation: 3, isOpen: true)
         #expect(table.join(1, generation: 3, isOpen: true).ring?.ranks == [0, 1, 2])
     }
@@ -68,12 +68,12 @@ import Wire
         var table = Table.formed(4)
         let actions = table.receive(.scale(workers: 2))
         #expect(actions.events == [.scale(workers: 2)])
-        for connection in 10...13 { #expect(actions.isSent(.reform, to: connection)) }
+        for connection in 10...13 { #expect(actions.isSent(.wantsReform, to: connection)) }
         // At this boundary the others do not know yet who is to go; in a recovery that nobody agreed to, nobody goes.
         for (generation, isBoundary) in [(1, true), (2, false)] as [(UInt32, Bool)] {
             let actions = joinAll(&table, [0, 1, 2, 3], generation: generation, isBoundary: isBoundary)
             #expect(actions.ring?.ranks == [0, 1, 2, 3] && actions.retiring == [2, 3])
-            for connection in 10...13 { #expect(actions.isSent(.reform, to: connection)) }
+            for connection in 10...13 { #expect(actions.isSent(.wantsReform, to: connection)) }
         }
         let last = joinAll(&table, [0, 1, 2, 3], generation: 3, isBoundary: true)
         #expect(last.ring?.ranks == [0, 1])
