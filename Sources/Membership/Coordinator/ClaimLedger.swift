@@ -1,9 +1,10 @@
-/// Who does which piece of a section's work, where pieces go to whoever is free: a pure state machine.
+/// Which member does which piece of a section's work, where pieces go to members that are free: a pure state machine,
+/// driven by `Roster`.
 ///
-/// Pieces are handed out in order, each once. A member asks for its next piece when it begins one, so that it never waits. So that the end
-/// of a section is not a slow member's last piece, one is refused if the others, each taking the next piece when it is free, will have
-/// done all that is left before this member would have done one more. Times are foretold from the mean time that each member has taken for
-/// a piece in this generation.
+/// Pieces are handed out in order, each once. A member asks for its next piece when it begins one, so that it never
+/// waits. So that the end of a section is not a slow member's last piece, one is refused if the others, each taking the
+/// next piece when it is free, will have done all that is left before this member would have done one more. Times are
+/// predicted from the mean time that each member has taken for a piece in this generation.
 package struct ClaimLedger {
     private struct Pace {
         /// The section of the last claim, and how many claims there were in it.
@@ -22,7 +23,7 @@ package struct ClaimLedger {
     private var count: UInt32 = 0
     private var paces: [UInt32: Pace] = [:]
 
-    /// With more pieces left than this for each member, nobody is refused.
+    /// With more pieces left than this for each member, no member is refused.
     private static let longestForesight = 64
 
     package init() {}
@@ -47,7 +48,8 @@ package struct ClaimLedger {
         for rank in paces.keys { paces[rank]!.isDone = false }
     }
 
-    /// Between the second claim of a section and the third, and so on, lies one piece: the first two come when the first piece begins.
+    /// Between the second claim of a section and the third, and so on, lies one piece: the first two come when the
+    /// first piece begins.
     private mutating func note(_ rank: UInt32, _ now: Duration) {
         let seconds = now / .seconds(1)
         var pace = paces[rank] ?? Pace(section: section!, lastClaim: now, free: seconds)
@@ -61,7 +63,7 @@ package struct ClaimLedger {
         }
         pace.claims += 1
         pace.lastClaim = now
-        // With its first claim it has nothing to do; with each later one it begins the piece before.
+        // At its first claim it has no work; at each later one it begins the piece that it claimed before.
         pace.free = seconds + (pace.claims > 1 ? pace.mean ?? 0 : 0)
         paces[rank] = pace
     }
@@ -71,7 +73,7 @@ package struct ClaimLedger {
         let left = Int(count - next)
         var others: [(free: Double, mean: Double)] = []
         for (other, pace) in paces where other != rank && !pace.isDone {
-            // Of whom nothing is known may be slower still.
+            // A member of which nothing is known may be slower still.
             guard let mean = pace.mean, mean > 0 else { return true }
             others.append((max(pace.free, now), mean))
         }

@@ -1,8 +1,8 @@
 import EventLoop
 import Wire
 
-/// The coordinator: accepts control connections and does what the `Roster` says. Lives in the launcher, or, where workers are
-/// started by hand, in rank 0. Confined to its loop's thread.
+/// Accepts control connections and drives a `Roster` with them. Lives in the launcher, or, where workers are started by
+/// hand, in rank 0. Confined to its loop's thread.
 package final class Coordinator {
     package typealias Event = MembershipEvent
 
@@ -11,17 +11,18 @@ package final class Coordinator {
         package var worldSize: Int
         /// How long the ranks of the first world may take to join.
         package var joinTimeLimit = Duration.seconds(120)
-        /// A worker of which nothing was heard for so long is frozen, and is sent away.
+        /// A worker of which nothing was heard for this long is frozen, and is sent away.
         package var peerTimeout = Duration.seconds(5)
-        /// A worker that lives and does not come to the next ring for so long is stuck, and is sent away.
+        /// A worker that lives and does not come to the next ring for this long is stuck, and is sent away.
         package var timeout = Duration.seconds(300)
         /// With fewer workers than these the run waits for more...
         package var minWorkers = 1
-        /// ... for so long; then it is to checkpoint and stop.
+        /// ... for this long; then it writes a checkpoint and stops.
         package var rejoinTimeout = Duration.seconds(60)
         /// Whether the others go on when a worker is lost, and workers may come while the job runs.
         package var isElastic = true
-        /// The rank in whose process the coordinator is, where workers were started by hand: nobody starts one again. nil under a launcher.
+        /// The rank in whose process the coordinator is, where workers were started by hand and are not started again.
+        /// nil under a launcher.
         package var ownRank: UInt32?
 
         package init(worldSize: Int) {
@@ -36,9 +37,10 @@ package final class Coordinator {
     private var roster: Roster
     private var channels: [Roster.Connection: ControlChannel] = [:]
     private var nextConnection = 0
-    /// The newest connection when a rank's process ended: what comes from there, or from older ones, was said by the dead.
+    /// The newest connection when a rank's process ended: what comes over it, or over older ones, was said by that
+    /// process.
     private var lastOfTheDead: [UInt32: Roster.Connection] = [:]
-    /// Connections whose last words are on their way.
+    /// How many closed connections have not yet delivered their last message.
     private var closing = 0
     private var listeners: [TCPListener] = []
     private let timer: Timer
@@ -46,12 +48,12 @@ package final class Coordinator {
     private var told: Set<String> = []
     private let happened: (Event) -> Void
     private var isClosed = false
-    /// Called when everybody knows all that is to be known; set by `finish`.
+    /// Called when every rank has been told all that there is to tell; set by `finish`.
     private var finished: (() -> Void)?
 
-    /// Strangers told of; a port scan must not fill memory or the log.
+    /// The most strangers that are reported; a port scan must not fill memory or the log.
     private static let strangersTold = 16
-    /// More of this host's addresses are not listened on for those who are led astray.
+    /// The most further addresses of this host that are listened on for workers that come from other hosts.
     private static let mostScouts = 16
 
     /// Listens at once; throws when the address cannot be had.
@@ -77,7 +79,8 @@ package final class Coordinator {
         listeners = [listener]
         coordinator = self
         guard configuration.ownRank != nil, listener.address.isLoopback else { return }
-        // Only this host's workers can come here. Whoever tries to come from another one is to hear of it, and so are all.
+        // Only this host's workers can reach that address. One that tries to from another host is told so, and so are
+        // all others.
         for other in SocketAddress.ofThisHost().prefix(Coordinator.mostScouts) where !other.isLoopback {
             let scout = try? TCPListener(loop: loop, host: other.host, port: address.port, options: options, accepted: accepted)
             if let scout { listeners.append(scout) }
@@ -121,14 +124,15 @@ package final class Coordinator {
         try self.init(loop: loop, host: host, port: port, secret: secret, configuration: configuration, happened: happened)
     }
 
-    /// The process of a rank has ended: for launchers, which see it. `willReturn` says whether it is being started again.
+    /// The process of a rank has ended, as a launcher sees. `willReturn`: it is being started again.
     package func processEnded(rank: Int, willReturn: Bool = false) {
         lastOfTheDead[UInt32(rank)] = nextConnection
         receive(.processEnded(rank: UInt32(rank), willReturn: willReturn))
     }
 
-    /// Asks for so many workers, as `lockstep scale` does: those of higher ranks go at the next boundary, and `Event.scale` follows, for
-    /// the launcher to start those that are missing. Gives the reason where that cannot be.
+    /// Asks for this many workers, as `lockstep scale` does: those of higher ranks go at the next boundary, and
+    /// `MembershipEvent.scale` follows, for the launcher to start those that are missing. Returns the reason where that
+    /// cannot be.
     @discardableResult
     package func scale(to workers: Int) -> String? {
         if let refusal = roster.scaleRefusal(workers) { return refusal }
@@ -151,8 +155,8 @@ package final class Coordinator {
         channels = [:]
     }
 
-    /// As `close`, but `finished` is called when what was sent has arrived, and, where the job was over before it began, all ranks have
-    /// come and been told so. That may never be: it is for the caller to wait no longer than it is worth.
+    /// As `close`, but `finished` is called when what was sent has arrived, and, where the job was over before it
+    /// began, all ranks have come and been told so. That may never happen: the caller limits its wait.
     package func finish(_ finished: @escaping () -> Void) {
         self.finished = finished
         if roster.uninformed.isEmpty { closeGently() }
@@ -200,7 +204,7 @@ package final class Coordinator {
 
     private func refused(_ address: String, _ failure: HandshakeRunner.Failure) {
         var claim: UInt32?
-        // Its word without a proof: it serves to say who may be missing.
+        // A claim without a proof: it only serves to say which rank may be missing.
         if case .wire(_, let introduction?) = failure, introduction.purpose == .control { claim = introduction.rank }
         let cause = failure.description
         receive(.refusedStranger("\(address): \(cause)", claim: claim))
@@ -218,7 +222,8 @@ package final class Coordinator {
             received: { [weak self] channel, message in
                 guard let self, !isClosed else { return }
                 if isClient { return answer(message, of: connection, over: channel) }
-                // A process may end right after it has spoken, and its rank's next one is not to be taken for it.
+                // A process may end right after it has sent a message, which must not be taken for its rank's next
+                // process's.
                 guard connection > lastOfTheDead[peer.rank] ?? 0 else { return }
                 receive(.said(message, connection, provenRank: peer.rank))
             },
@@ -234,7 +239,8 @@ package final class Coordinator {
         channels[connection] = nil
         if case .scale(let workers) = message {
             let refusal = scale(to: Int(workers))
-            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: "the job is to have \(workers) worker\(workers == 1 ? "" : "s")"))
+            let text = "the job is to have \(workers) worker\(workers == 1 ? "" : "s")"
+            channel.send(refusal.map { .refuse(reason: $0) } ?? .scaled(text: text))
         } else {
             channel.send(.refuse(reason: "a client can only ask for a number of workers"))
         }
@@ -251,7 +257,7 @@ package final class Coordinator {
             }
         }
         guard !isClosed else { return }
-        // Nobody is led astray any more.
+        // No worker that comes to the wrong address is expected any more.
         if listeners.count > 1, roster.generation > 0 || roster.isOver && roster.uninformed.isEmpty {
             for scout in listeners.dropFirst() { scout.close() }
             listeners = [listeners[0]]

@@ -1,7 +1,7 @@
-/// Which members have trouble in reaching each other, as they say: a pure value.
+/// Which members report trouble in reaching each other: a pure value, kept by `Roster`.
 ///
-/// A connection that cannot be made, or over which nothing arrives, counts once a generation for its two ranks. So many generations in a row,
-/// and the two cannot be in one ring.
+/// A connection that cannot be made, or over which nothing arrives, counts once a generation for its two ranks. After a
+/// number of generations in a row the two cannot be in one ring.
 struct LinkLedger {
     /// Two ranks, the lower one first.
     struct Link: Hashable {
@@ -30,13 +30,14 @@ struct LinkLedger {
     }
 
     private var troubles: [Link: Trouble] = [:]
-    /// The first connection of this generation that ended, which may be a consequence of something else.
+    /// The first connection of this generation that ended. It may be a consequence of something else.
     private(set) var firstEnd: Report?
 
-    /// So many failures in a row of two members to connect, and one of them must go.
+    /// When two members have failed to connect this many times in a row, one of them must go.
     static let mostFailures = 3
 
-    /// A rank cannot reach another. Says whether that is news in this generation, and how many generations in a row it has been so.
+    /// A rank cannot reach another. Returns whether that is news in this generation, and for how many generations in a
+    /// row it has been so.
     mutating func failed(_ report: Report, generation: UInt32) -> (isNews: Bool, count: Int) {
         let link = Link(report.by, report.about)
         let before = troubles[link]
@@ -47,18 +48,20 @@ struct LinkLedger {
         return (true, count)
     }
 
-    /// A connection has ended, by its peer's doing or the network's.
+    /// A connection has ended, closed by its peer or broken by the network.
     mutating func ended(_ report: Report) {
         firstEnd = firstEnd ?? report
     }
 
-    /// What is said of connections in this generation, by the ranks' order.
+    /// What was said about connections in this generation, in the order of the ranks.
     func reports(generation: UInt32) -> [Report] {
-        troubles.filter { $0.value.generation == generation }.sorted { ($0.key.low, $0.key.high) < ($1.key.low, $1.key.high) }
+        troubles.filter { $0.value.generation == generation }
+            .sorted { ($0.key.low, $0.key.high) < ($1.key.low, $1.key.high) }
             .map(\.value.report)
     }
 
-    /// Who of the two is to go: whoever has trouble with more of the others lately; else the higher rank. Never `own`.
+    /// Which of the two must go: the one that has trouble with more of the others lately, else the higher rank. Never
+    /// `own`.
     func culprit(of report: Report, generation: UInt32, own: UInt32?) -> UInt32 {
         let link = Link(report.by, report.about)
         if link.low == own { return link.high }
@@ -69,7 +72,7 @@ struct LinkLedger {
         return troubles(of: link.low) > troubles(of: link.high) ? link.low : link.high
     }
 
-    /// The two have been parted.
+    /// One of the two has been sent away.
     mutating func forget(_ report: Report) {
         troubles[Link(report.by, report.about)] = nil
     }

@@ -3,15 +3,15 @@ import Wire
 /// Members that live, and cannot reach each other.
 extension Roster {
     /// Two members cannot connect, or nothing arrives between them. Each is alive; if it stays so, one of them must go.
-    mutating func complain(_ connection: Connection, _ about: UInt32, _ cause: String) {
-        guard let rank = rankOf[connection], rank != about, entries[about]?.isMember == true else { return }
+    mutating func complains(_ connection: Connection, _ about: UInt32, _ cause: String) {
+        guard let rank = entries.rank(of: connection), rank != about, entries[about]?.isMember == true else { return }
         let report = LinkLedger.Report(by: rank, about: about, cause: cause)
         let (isNews, count) = links.failed(report, generation: generation)
         guard isNews else { return }
         if isStarting {
-            // The others are about to say with whom they have no connection.
-            troubleDeadline = troubleDeadline ?? now + Roster.troubleTime
-            return
+            // The others are about to say with which members they have no connection.
+            let verdictAt = now + Roster.troubleTime
+            return provision { $0.verdictAt = $0.verdictAt ?? verdictAt }
         }
         actions.append(.tell(.linkBroken(rank: Int(rank), other: Int(about), cause: cause)))
         guard count >= LinkLedger.mostFailures else { return }
@@ -23,18 +23,17 @@ extension Roster {
 
     /// A member's connection with another has ended: mostly because that one has died, or has stopped its ring itself.
     mutating func linkEnded(_ connection: Connection, _ about: UInt32, _ cause: String) {
-        guard let rank = rankOf[connection], rank != about else { return }
+        guard let rank = entries.rank(of: connection), rank != about else { return }
         links.ended(LinkLedger.Report(by: rank, about: about, cause: cause))
     }
 
     /// Where nothing else says why a ring is formed again, the first connection that ended is why.
     mutating func tellEndedLinks() {
-        if !isExplained, let end = links.firstEnd, entries[end.about]?.isMember == true, entries[end.by]?.isMember == true,
-            links.reports(generation: generation).isEmpty
+        if !ring.isExplained, let end = links.firstEnd, entries[end.about]?.isMember == true,
+            entries[end.by]?.isMember == true, links.reports(generation: generation).isEmpty
         {
             actions.append(.tell(.linkBroken(rank: Int(end.by), other: Int(end.about), cause: end.cause)))
         }
-        isExplained = false
         links.beginGeneration()
     }
 

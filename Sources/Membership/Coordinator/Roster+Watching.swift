@@ -1,99 +1,142 @@
 import EventLoop
 import Wire
 
-/// What time brings: signs of life, deadlines, and who holds everybody up.
+/// What time brings: signs of life, deadlines, and which member holds up all others.
 extension Roster {
-    /// A member is asked for a sign of life so many times before it is given up.
-    static let pingsInTime = 5
-    /// A member that has answered one of so many pings shows that the others could be heard.
-    private static let pingsThatProve = 2
-    /// So many pings that no member answered: all stood still.
-    private static let pingsUntilStandstill = 3
-    /// So many rings that stood still although nobody was to blame, and somebody is.
-    static let mostFruitlessInterrupts = 3
-    private static let longestStallDelay = Duration.milliseconds(1100)
-
-    /// When `tick` is to come.
-    package var nextDeadline: Duration {
-        let deadlines = [
-            isGathering ? joinDeadline : nil, stallDeadline, waitingSince.map { $0 + configuration.rejoinTimeout },
-            formingSince.map { $0 + configuration.timeout }, troubleDeadline, awaitedUntil, doubts.values.map(\.deadline).min(),
-        ]
-        // What is past has been judged, and nothing came of it.
-        return deadlines.reduce(nextPing) { soonest, other in other.map { $0 > now ? min(soonest, $0) : soonest } ?? soonest }
+    /// What is known of signs of life.
+    struct Watch {
+        /// When all are asked for a sign of life again.
+        var nextPing: Duration
+        /// When something was last heard of any member.
+        var lastMemberWord = Duration.zero
+        /// Since when it is known that nothing is heard of any member.
+        var silentSince: Duration?
+        /// Rings that stood still although no member was to blame.
+        var standstills = 0
     }
+
+    /// Members whose operations do not go on.
+    struct Stall {
+        /// When all that wait have had time to say so.
+        var deadline: Duration
+        /// For which rank each of them waits.
+        var waitsFor: [UInt32: UInt32] = [:]
+        /// How long they waited before they said so.
+        var limit = Duration.zero
+    }
+
+    /// A member is asked for a sign of life this many times before it is given up.
+    static let pingsInTime = 5
+    /// A member that has answered one of this many pings shows that the others could be heard.
+    private static let pingsThatProve = 2
+    /// This many pings that no member answered: all stood still.
+    private static let pingsUntilStandstill = 3
+    /// After this many rings that stood still although no member was to blame, one is.
+    static let mostStandstills = 3
+    private static let longestStallDelay = Duration.milliseconds(1100)
 
     private var pingInterval: Duration { configuration.peerTimeout / Roster.pingsInTime }
 
-    /// A coordinator that was frozen itself has heard nobody: that is not their silence, and no time in which anybody could have come.
+    // MARK: Deadlines
+
+    /// When `tick` is to come.
+    package var nextDeadline: Duration {
+        var deadlines = [watch.nextPing]
+        if let stall = ring.stall { deadlines.append(stall.deadline) }
+        if case .provisional(let provision) = start, let at = provision.verdictAt { deadlines.append(at) }
+        switch state {
+        case .gathering(let gathering): deadlines += [gathering.deadline] + gathering.doubts.values.map(\.deadline)
+        case .reforming(let since): deadlines.append(since + configuration.timeout)
+        case .waiting(let since): deadlines.append(since + configuration.rejoinTimeout)
+        case .succeeding(let succession): deadlines.append(succession.deadline)
+        case .running, .failed, .over: break
+        }
+        // What is past has been judged, and nothing came of it.
+        return deadlines.filter { $0 > now }.min() ?? watch.nextPing
+    }
+
+    /// A coordinator that was frozen itself has heard nothing: that is not the members' silence, and no time in which
+    /// any could have come.
     mutating func forgiveIfAsleep(until time: Duration) {
         let slept = time - nextDeadline
         guard slept > configuration.peerTimeout / 2 else { return }
         forgiveSilence(at: time)
-        nextPing = time
-        guard slept >= configuration.peerTimeout else { return }
-        joinDeadline += slept
-        waitingSince = waitingSince.map { $0 + slept }
-        formingSince = formingSince.map { $0 + slept }
-        stallDeadline = stallDeadline.map { $0 + slept }
-        troubleDeadline = troubleDeadline.map { $0 + slept }
-        awaitedUntil = awaitedUntil.map { $0 + slept }
-        for rank in doubts.keys { doubts[rank]?.deadline += slept }
-        silentSince = silentSince.map { $0 + slept }
+        watch.nextPing = time
+        if slept >= configuration.peerTimeout { postponeDeadlines(by: slept) }
     }
 
-    /// Something was heard of a worker. Where it is the first word of any member for long, all stood still, and none is behind the others
-    /// but for the order in which they are heard.
-    mutating func heard(_ rank: UInt32) {
-        guard let entry = entries[rank] else { return }
-        entries[rank]?.lastWord = now
-        guard entry.isMember else { return }
-        if now - lastMemberWord > pingInterval * Roster.pingsUntilStandstill { forgiveSilence(at: now) }
-        lastMemberWord = now
-        guard silentSince != nil else { return }
-        silentSince = nil
-        actions.append(.tell(.silence(.over(rank: Int(rank)))))
-    }
-
-    private mutating func forgiveSilence(at time: Duration) {
-        for rank in entries.keys { entries[rank]?.lastWord = time }
-        lastMemberWord = time
+    private mutating func postponeDeadlines(by time: Duration) {
+        watch.silentSince = watch.silentSince.map { $0 + time }
+        ring.stall?.deadline += time
+        provision { $0.verdictAt = $0.verdictAt.map { $0 + time } }
+        switch state {
+        case .gathering(var gathering):
+            gathering.deadline += time
+            for rank in gathering.doubts.keys { gathering.doubts[rank]?.deadline += time }
+            state = .gathering(gathering)
+        case .reforming(let since): state = .reforming(since: since + time)
+        case .waiting(let since): state = .waiting(since: since + time)
+        case .succeeding(var succession):
+            succession.deadline += time
+            state = .succeeding(succession)
+        case .running, .failed, .over: break
+        }
     }
 
     mutating func judgeTime() {
         judgeStart()
         judgeSuccession()
-        if isGathering, !isOver, now >= joinDeadline { giveUpGathering() }
-        if now >= nextPing {
-            nextPing = now + pingInterval
+        if now >= watch.nextPing {
+            watch.nextPing = now + pingInterval
             judgeSilence()
-            for entry in sorted(where: { $0.standing != .left }) { actions.append(.send(.ping, to: entry.connection)) }
+            for entry in entries.sorted(where: { $0.standing != .left }) {
+                actions.append(.send(.ping, to: entry.connection))
+            }
         }
-        if let deadline = stallDeadline, now >= deadline { judgeStall() }
-        if waitingSince != nil { formIfComplete() }
-        if let since = formingSince, now - since >= configuration.timeout { fenceTheMissing() }
+        if let stall = ring.stall, now >= stall.deadline { judge(stall) }
+        if case .waiting = state { formIfComplete() }
+        if case .reforming(let since) = state, now - since >= configuration.timeout { fenceTheMissing() }
     }
 
-    /// Who is silent while a member speaks is frozen. Where no member speaks the launcher was stopped, or the machine, or all of them; and
-    /// who alone has the run's state is nobody to go on without.
+    // MARK: Signs of life
+
+    /// Something was heard of a worker. Where it is the first word of any member for long, all stood still, and none is
+    /// behind the others but for the order in which they are heard.
+    mutating func heard(_ rank: UInt32) {
+        entries.change(rank) { $0.lastWord = now }
+        guard entries[rank]?.isMember == true else { return }
+        if now - watch.lastMemberWord > pingInterval * Roster.pingsUntilStandstill { forgiveSilence(at: now) }
+        watch.lastMemberWord = now
+        guard watch.silentSince != nil else { return }
+        watch.silentSince = nil
+        actions.append(.tell(.silence(.over(rank: Int(rank)))))
+    }
+
+    private mutating func forgiveSilence(at time: Duration) {
+        entries.forgiveSilence(at: time)
+        watch.lastMemberWord = time
+    }
+
+    /// A worker that is silent while a member speaks is frozen. Where no member speaks the launcher was stopped, or the
+    /// machine, or all workers; and a member that alone has the run's state cannot be done without.
     private mutating func judgeSilence() {
-        let silent = sorted { $0.standing != .left && now - $0.lastWord >= configuration.peerTimeout }
+        let silent = entries.sorted { $0.standing != .left && now - $0.lastWord >= configuration.peerTimeout }
         guard !silent.isEmpty else { return }
-        let hasEndedWell = entries.values.contains { $0.standing == .left }
-        if hasEndedWell || now - lastMemberWord <= pingInterval * Roster.pingsThatProve {
+        let hasEndedWell = entries.all.contains { $0.standing == .left }
+        if hasEndedWell || now - watch.lastMemberWord <= pingInterval * Roster.pingsThatProve {
             return fence(silent)
         }
         let members = silent.filter(\.isMember)
-        guard !members.isEmpty, members.count == entries.values.count(where: \.isMember) else { return }
-        guard let since = silentSince else {
-            silentSince = now
+        guard !members.isEmpty, members.count == entries.all.count(where: \.isMember) else { return }
+        guard let since = watch.silentSince else {
+            watch.silentSince = now
             let ranks = members.map { Int($0.member.rank) }
             let limit = configuration.rejoinTimeout
-            actions.append(.tell(.silence(.begun(ranks: ranks, time: now - lastMemberWord, limit: limit))))
+            actions.append(.tell(.silence(.begun(ranks: ranks, time: now - watch.lastMemberWord, limit: limit))))
             return
         }
         guard now - since >= configuration.rejoinTimeout else { return }
-        silentSince = nil
+        watch.silentSince = nil
         actions.append(.tell(.silence(.tooLong(limit: now - since))))
         fence(members)
     }
@@ -102,17 +145,7 @@ extension Roster {
         for entry in silent { fence(entry, "frozen: no word of it for \((now - entry.lastWord).secondsText)") }
     }
 
-    /// They live, but do not come to the next ring, for which others wait.
-    private mutating func fenceTheMissing() {
-        let isWaitedFor = entries.values.contains { if case .joined = $0.standing { true } else { false } }
-        formingSince = isWaitedFor ? nil : now
-        guard isWaitedFor else { return }
-        for entry in sorted(where: { if case .running = $0.standing { true } else { false } }) {
-            fence(entry, "stuck: it has not come to the next ring within \(configuration.timeout.secondsText)")
-        }
-    }
-
-    /// Sends a worker away: whatever it says from now on, and should it wake, nobody will hear it.
+    /// Sends a worker away: it is not heard any more, whatever it says from now on, should it wake.
     mutating func fence(_ entry: Entry, _ cause: String) {
         let rank = entry.member.rank
         actions += [
@@ -122,39 +155,54 @@ extension Roster {
         lose(rank, cause)
     }
 
-    // MARK: Who waits in vain
-
-    /// In a ring each rank waits for another, so the first to say so is not the one who knows whose fault it is: that is who is waited
-    /// for and waits for nobody.
-    mutating func stalled(_ connection: Connection, waitingFor: UInt32, limit: Duration) {
-        guard let rank = rankOf[connection], case .running = entries[rank]?.standing, firstLoss == nil else { return }
-        if stalls.isEmpty { stallDeadline = now + min(limit / 4, Roster.longestStallDelay) }
-        stalls[rank] = waitingFor
-        stallLimit = max(stallLimit, limit)
+    /// They live, but do not come to the next ring, for which others wait.
+    private mutating func fenceTheMissing() {
+        state = .reforming(since: now)
+        guard entries.all.contains(where: \.isJoined) else { return }
+        for entry in entries.sorted(where: \.isRunning) {
+            fence(entry, "stuck: it has not come to the next ring within \(configuration.timeout.secondsText)")
+        }
     }
 
-    /// All who wait in vain have said so.
-    private mutating func judgeStall() {
-        stallDeadline = nil
-        guard let first = stalls.keys.min() else { return }
-        var waiting = first
-        var culprit = stalls[first]!
+    // MARK: Waiting without progress
+
+    /// In a ring each rank waits for another, so the first to say so does not know whose fault it is: it is the member
+    /// that is waited for and waits for no other.
+    mutating func stalled(_ connection: Connection, waitingFor: UInt32, limit: Duration) {
+        guard let rank = entries.rank(of: connection), entries[rank]?.isRunning == true else { return }
+        if case .failed = state { return }
+        var stall = ring.stall ?? Stall(deadline: now + min(limit / 4, Roster.longestStallDelay))
+        stall.waitsFor[rank] = waitingFor
+        stall.limit = max(stall.limit, limit)
+        ring.stall = stall
+    }
+
+    mutating func forgetStall(of rank: UInt32) {
+        ring.stall?.waitsFor[rank] = nil
+        if ring.stall?.waitsFor.isEmpty == true { ring.stall = nil }
+    }
+
+    /// All that wait have said so.
+    private mutating func judge(_ stall: Stall) {
+        ring.stall = nil
+        guard var waiting = stall.waitsFor.keys.min(), var culprit = stall.waitsFor[waiting] else { return }
         var steps = 0
-        while let next = stalls[culprit], steps < stalls.count {
+        while let next = stall.waitsFor[culprit], steps < stall.waitsFor.count {
             waiting = culprit
             culprit = next
             steps += 1
         }
-        let allWait = stalls[culprit] != nil
-        stalls = [:]
+        let allWait = stall.waitsFor[culprit] != nil
         guard let entry = entries[culprit] else { return }
-        let cause = "rank \(waiting) waited for it for \(stallLimit.secondsText), and it for nobody: it is frozen, or busy with something else"
+        let cause =
+            "rank \(waiting) waited \(stall.limit.secondsText) for it; it was waiting for nobody: "
+            + "it is frozen, or busy with something else"
         if !configuration.isElastic { return lose(culprit, cause) }
-        if allWait, fruitlessInterrupts < Roster.mostFruitlessInterrupts {
+        if allWait, watch.standstills < Roster.mostStandstills {
             // Every process lives and waits: bytes are lost on the way, and new connections may bring them.
-            fruitlessInterrupts += 1
-            isExplained = true
-            return interruptOthers("no member's operation went on for \(stallLimit.secondsText)")
+            watch.standstills += 1
+            ring.isExplained = true
+            return interruptOthers("no member's operation went on for \(stall.limit.secondsText)")
         }
         fence(entry, cause)
     }

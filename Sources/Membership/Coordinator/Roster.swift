@@ -1,23 +1,25 @@
 import EventLoop
 import Wire
 
-/// The coordinator's view of who is in the job: a pure state machine, events in and actions out, without sockets or clock.
+/// The coordinator's view of who is in the job: a pure state machine, driven by `Coordinator`: no socket, no clock.
 ///
-/// Members join; when all ranks of the first world are there, the ring of generation 1 is announced to each. From then on whoever goes
-/// without leaving is lost: the others are told, stop their ring and join again, and when all who live have done so the next generation
-/// is announced. Newcomers prepare by themselves and are let in with a ring that all members form at a place of the program where that
-/// is possible (`Join.isOpen`). Who is not wanted goes when all form a ring at a boundary, and knew by the ring before. When all members have
-/// left, it is over.
+/// Members join; when all ranks of the first world are there, the ring of generation 1 is announced to each. From then
+/// on a member that goes without leaving is lost: the others are told, stop their ring and join again, and when all of
+/// them have done so the next generation is announced. Newcomers prepare by themselves and are let in with a ring that
+/// all members form at a place of the program where that is possible (`Join.isOpen`). A member that is not wanted goes
+/// when all form a ring at a boundary, if the ring before was announced with its retirement. When all members have
+/// left, the job is over.
 ///
-///     gathering ──all ranks joined──▶ running ──somebody lost, or joins again──▶ re-forming
-///                                        ▲ ◀──all who live have joined──────────────┘
-///                                        └──all who live have left──▶ over
+///     gathering ──all ranks joined──▶ running ──a member is lost, or joins again──▶ reforming
+///                                      ▲  ▲ ◀──all members joined again────────────────┤
+///                                      │  └───a newcomer is ready, or time is up── waiting ◀─ too few of them
+///     succeeding ──its members came────┘
 ///
-/// Nothing waits for ever: of whoever is frozen no word comes, and it is sent away (`Roster+Watching`).
+/// From any of these it is `over` once no member is left, or when the first world does not come about (`Roster+Start`),
+/// and, in a job that does not go on after a loss, `failed` first.
+///
+/// Nothing waits forever: no word comes from a member that is frozen, and it is sent away (`Roster+Watching`).
 package struct Roster: ~Copyable {
-    /// A connection's number, as the driver counts them.
-    package typealias Connection = Int
-
     package enum Event: Sendable {
         /// A worker whose handshake gave this rank said something.
         case said(ControlMessage, Connection, provenRank: UInt32)
@@ -25,9 +27,9 @@ package struct Roster: ~Copyable {
         case closed(Connection, cause: String)
         /// The process of a rank has ended, as its launcher saw; `willReturn`: it is being started again.
         case processEnded(rank: UInt32, willReturn: Bool)
-        /// The job is to have so many workers (`scaleRefusal` is nil).
+        /// The job is to have this many workers (`scaleRefusal` is nil).
         case scale(workers: Int)
-        /// A stranger was turned away, who may be the one that is missing; it says that it is this rank, without a proof.
+        /// A stranger was turned away, who may be one that is missing: it claims to be this rank, without a proof.
         case refusedStranger(String, claim: UInt32?)
         /// The worker of a connection comes from another host, with this address.
         case isElsewhere(Connection, host: String)
@@ -44,117 +46,95 @@ package struct Roster: ~Copyable {
         case tell(MembershipEvent)
     }
 
-    /// Where a worker stands.
-    enum Standing: Equatable {
-        /// It has stopped its ring, or had none, and waits for the next.
-        case joined(isOpen: Bool, isBoundary: Bool)
-        /// It was told of this generation's ring. `isInterrupted`: and that it is broken.
-        case running(isInterrupted: Bool)
-        /// A newcomer at its preparations.
-        case preparing
-        /// A newcomer that may be let in.
-        case ready
-        case left
+    enum State {
+        /// The ranks of the first world join.
+        case gathering(Gathering)
+        /// The members have been told of the current ring.
+        case running
+        /// The current ring is broken, or at a boundary, and its members join again.
+        case reforming(since: Duration)
+        /// All members have joined and are too few: the next ring waits for more workers.
+        case waiting(since: Duration)
+        /// The members of a coordinator that is lost come to this one (`Roster+Succession`).
+        case succeeding(Succession)
+        /// A member is lost in a job that does not go on after a loss: the others are told as they come.
+        case failed(loss: String)
+        case over(Ending)
     }
 
-    struct Entry {
-        var connection: Connection
-        var member: MemberAddress
-        var standing: Standing
-        /// When something was last heard of it.
-        var lastWord: Duration
-        /// It is to go at a boundary.
-        var isRetiring = false
-        /// The members of the ring at hand know that it is.
-        var isRetiringAnnounced = false
+    /// What is known of the first world before it is complete.
+    struct Gathering {
+        /// When all ranks must be there.
+        var deadline: Duration
+        /// Ranks whose processes have ended for good.
+        var gone: Set<UInt32> = []
+        /// Ranks for which a stranger was turned away: until when the right one may come, and what was wrong.
+        var doubts: [UInt32: (deadline: Duration, cause: String)] = [:]
+        /// The last that was turned away, and why.
+        var lastRefused: String?
+    }
 
-        /// One that has been in a ring, or is of the first world, and has not gone.
-        var isMember: Bool {
-            switch standing {
-            case .joined, .running: true
-            case .preparing, .ready, .left: false
-            }
-        }
+    /// How the job ended.
+    struct Ending {
+        /// What those are told who come now.
+        var reason = "the job is over"
+        /// Ranks that do not know yet that the first world has not come about.
+        var uninformed: Set<UInt32> = []
+    }
+
+    /// The ring that was announced last, and what its members say of it.
+    struct CurrentRing {
+        /// 0 while the first world gathers.
+        var generation: UInt32 = 0
+        /// The members have been told that the ring is to be formed again at a boundary.
+        var wantsReform = false
+        /// People know why the ring is formed again.
+        var isExplained = false
+        var ledger = ClaimLedger()
+        /// Members wait without progress.
+        var stall: Stall?
     }
 
     package let configuration: Coordinator.Configuration
-    /// The last generation announced; 0 while the first world gathers.
-    package internal(set) var generation: UInt32 = 0
-    package internal(set) var isOver = false
-    var entries: [UInt32: Entry] = [:]
-    var rankOf: [Connection: UInt32] = [:]
+    var state: State
+    var start: Start
+    var ring = CurrentRing()
+    var entries = Entries()
     /// Ranks from here on are not wanted.
     var targetSize: Int
     /// Lost ranks that may come again, as far as is known.
     var mayReturn: Set<UInt32> = []
-    /// Ranks whose processes ended for good before the first ring.
-    var goneEarly: Set<UInt32> = []
-    /// The first loss of a job that does not go on after one.
-    var firstLoss: String?
-    var hasWished = false
-    var waitingSince: Duration?
-    /// Since when members are to come to the next ring.
-    var formingSince: Duration?
+    /// Why the run is to stop, once that is decided: announced with every ring.
     var stopOrder: String?
-    /// Between which members there is trouble.
+    /// Which members have trouble in reaching each other.
     var links = LinkLedger()
-    /// Whether people know why the ring at hand is formed again.
-    var isExplained = false
-    /// All have worked together once: from then on a job that was started by hand goes on without whom it loses.
-    var hasBegun = false
-    /// Why a first world does not come about; and the ranks that know, or need not.
-    var failure: String?
-    var informed: Set<UInt32> = []
-    /// Ranks for whom somebody came who was turned away: when they are not waited for any longer, and what was wrong.
-    var doubts: [UInt32: (deadline: Duration, cause: String)] = [:]
-    /// When the other members have had time to say with whom they have no connection, before the first step.
-    var troubleDeadline: Duration?
-    /// Whose connections come from other hosts, and from which address.
-    var elsewhere: [Connection: String] = [:]
-    /// What ranks have said that they end of.
-    var lastWords: [UInt32: String] = [:]
-    /// Members of a coordinator that is lost, who are to come to this one; and until when they are waited for.
-    var awaited: Set<UInt32> = []
-    var awaitedUntil: Duration?
-    var ledger = ClaimLedger()
+    var watch: Watch
 
-    // Time, as the last event had it.
+    /// The time of the last event, and what has come of it so far.
     var now = Duration.zero
-    /// When the first world must be there.
-    var joinDeadline: Duration
-    /// When something was last heard of any member.
-    var lastMemberWord = Duration.zero
-    /// Since when it is known that of no member anything is heard.
-    var silentSince: Duration?
-    var nextPing: Duration
-    var lastRefused: String?
-    /// For whom each rank that has stalled is waiting.
-    var stalls: [UInt32: UInt32] = [:]
-    var stallLimit = Duration.zero
-    var stallDeadline: Duration?
-    var fruitlessInterrupts = 0
-
     var actions: [Action] = []
 
     package init(_ configuration: Coordinator.Configuration) {
         precondition(configuration.worldSize >= 1)
         self.configuration = configuration
+        state = .gathering(Gathering(deadline: configuration.joinTimeLimit))
+        start = configuration.ownRank == nil ? .settled : .provisional(Provision())
         targetSize = configuration.worldSize
-        joinDeadline = configuration.joinTimeLimit
-        nextPing = configuration.peerTimeout / Roster.pingsInTime
+        watch = Watch(nextPing: configuration.peerTimeout / Roster.pingsInTime)
     }
 
-    /// Takes an event at a time, which counts from the coordinator's start and never goes back, and says what is to be done.
+    /// Takes an event at a time, which counts from the coordinator's start and never goes back, and returns what is to
+    /// be done.
     package mutating func receive(_ event: Event, at time: Duration) -> [Action] {
         forgiveIfAsleep(until: time)
         now = max(now, time)
         switch event {
-        case .said(let message, let connection, let rank): take(message, connection, provenRank: rank)
+        case .said(let message, let connection, let rank): said(message, connection, provenRank: rank)
         case .closed(let connection, let cause): closed(connection, cause)
         case .processEnded(let rank, let willReturn): processEnded(rank, willReturn: willReturn)
         case .scale(let workers): scale(to: workers)
         case .refusedStranger(let text, let claim): refusedStranger(text, claim: claim)
-        case .isElsewhere(let connection, let host): elsewhere[connection] = host
+        case .isElsewhere(let connection, let host): provision { $0.elsewhere[connection] = host }
         case .giveUp(let reason): giveUp(reason)
         case .tick: break
         }
@@ -163,35 +143,43 @@ package struct Roster: ~Copyable {
         return actions
     }
 
-    var isGathering: Bool { generation == 0 }
+    // MARK: State
+
+    /// The last generation announced; 0 while the first world gathers.
+    package var generation: UInt32 { ring.generation }
+
+    package var isOver: Bool { if case .over = state { true } else { false } }
+
+    var isGathering: Bool { if case .gathering = state { true } else { false } }
 
     /// Ranks of the first world that have not joined, in order.
     package var missing: [Int] {
         (0..<configuration.worldSize).filter { entries[UInt32($0)] == nil }
     }
 
-    /// Entries of those in a standing, by rank.
-    func sorted(where isWanted: (Entry) -> Bool) -> [Entry] {
-        entries.values.filter(isWanted).sorted { $0.member.rank < $1.member.rank }
+    /// The current ring is broken: its members are to come to the next.
+    mutating func beginReforming() {
+        if case .running = state { state = .reforming(since: now) }
     }
 
     // MARK: What workers say
 
-    private mutating func take(_ message: ControlMessage, _ connection: Connection, provenRank rank: UInt32) {
-        if let known = rankOf[connection] { heard(known) }
+    private mutating func said(_ message: ControlMessage, _ connection: Connection, provenRank rank: UInt32) {
+        if let known = entries.rank(of: connection) { heard(known) }
         switch message {
-        case .join(let join): take(join, connection, provenRank: rank)
-        case .leave: leave(connection)
+        case .join(let join): joins(join, connection, provenRank: rank)
+        case .leave: leaves(connection)
         case .stalled(let waitingFor, let limit):
             stalled(connection, waitingFor: waitingFor, limit: .milliseconds(Int64(limit)))
         case .pong: break
-        case .complain(let rank, let cause): complain(connection, rank, cause)
+        case .complain(let rank, let cause): complains(connection, rank, cause)
         case .linkEnded(let rank, let cause): linkEnded(connection, rank, cause)
-        case .begun: hasBegun = hasBegun || rankOf[connection] != nil
+        case .begun: if entries.rank(of: connection) != nil { start = .settled }
         case .failing(let reason): failing(connection, provenRank: rank, reason)
         case .claim(let generation, let section, let count):
-            claim(connection, generation: generation, section: section, count: count)
-        case .ring, .refuse, .lost, .interrupt, .wantsReform, .prepare, .retire, .ping, .over, .claimed, .scale, .scaled:
+            claims(connection, generation: generation, section: section, count: count)
+        case .ring, .refuse, .lost, .interrupt, .wantsReform, .prepare, .retire, .ping, .over, .claimed, .scale,
+            .scaled:
             // Only a coordinator, or a client, says these; a worker that does is not one of this build.
             violation(connection, "it sent what only a coordinator sends")
         }
@@ -202,74 +190,79 @@ package struct Roster: ~Copyable {
         closed(connection, cause)
     }
 
-    private mutating func take(_ join: ControlMessage.Join, _ connection: Connection, provenRank rank: UInt32) {
-        guard rankOf[connection] == nil else { return joinAgain(join, connection) }
+    private mutating func joins(_ join: ControlMessage.Join, _ connection: Connection, provenRank rank: UInt32) {
+        if let known = entries.rank(of: connection) { return joinsAgain(join, connection, known) }
         if let refusal = reasonToRefuse(join, provenRank: rank) {
             actions += [.send(.refuse(reason: refusal), to: connection), .close(connection)]
             return refused(join, rank, refusal)
         }
-        rankOf[connection] = rank
-        let isHeir = awaited.remove(rank) != nil
-        if isHeir { generation = max(generation, join.generation) }
-        let standing = isGathering || isHeir ? Standing.joined(isOpen: false, isBoundary: false) : .preparing
-        entries[rank] = Entry(connection: connection, member: join.member, standing: standing, lastWord: now)
+        let isHeir = admitsHeir(rank, of: join.generation)
+        let isNewcomer = !isGathering && !isHeir
+        let member = join.member
+        let standing = isNewcomer ? Standing.preparing : .joined(isOpen: false, isBoundary: false)
+        entries.insert(Entry(connection: connection, member: member, standing: standing, lastWord: now))
         heard(rank)
         mayReturn.insert(rank)
-        let member = join.member
         actions.append(
-            .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: !isGathering && !isHeir)))
+            .tell(.joined(rank: Int(rank), processID: member.processID, host: member.hostName, isNewcomer: isNewcomer)))
         if isHeir { return formIfComplete() }
-        guard isGathering else { return actions.append(.send(.prepare, to: connection)) }
-        endStartIfSomebodyIsOutOfReach()
+        if isNewcomer { return actions.append(.send(.prepare, to: connection)) }
+        endStartIfOutOfReach()
         formIfComplete()
-        if isGathering { giveUpIfSomebodyIsGone() }
+        if isGathering { giveUpIfOneIsGone() }
     }
 
     /// A worker that is known stops its ring, or is ready.
-    private mutating func joinAgain(_ join: ControlMessage.Join, _ connection: Connection) {
-        guard let rank = rankOf[connection], let entry = entries[rank] else { return }
-        switch entry.standing {
+    private mutating func joinsAgain(_ join: ControlMessage.Join, _ connection: Connection, _ rank: UInt32) {
+        switch entries[rank]?.standing {
         case .running where join.generation == generation && join.member.rank == rank:
-            if let firstLoss { return dismiss(rank, because: firstLoss) }
-            entries[rank]!.standing = .joined(isOpen: join.isOpen, isBoundary: join.isBoundary)
-            entries[rank]!.member = join.member
-            formingSince = formingSince ?? now
+            if case .failed(let loss) = state { return dismiss(rank, because: loss) }
+            entries.change(rank) {
+                $0.standing = .joined(isOpen: join.isOpen, isBoundary: join.isBoundary)
+                $0.member = join.member
+            }
+            beginReforming()
             if !join.isBoundary { interruptOthers("rank \(rank)'s ring is broken") }
             formIfComplete()
         case .preparing where join.member.rank == rank:
-            entries[rank]!.standing = .ready
-            entries[rank]!.member = join.member
-            wishIfWanted()
+            entries.change(rank) {
+                $0.standing = .ready
+                $0.member = join.member
+            }
+            tellIfReformIsWanted()
             formIfComplete()
         default:
             violation(connection, "it joined when it could not")
         }
     }
 
-    private mutating func leave(_ connection: Connection) {
-        guard let rank = rankOf[connection], let entry = entries[rank], entry.isMember, !isGathering else {
+    private mutating func leaves(_ connection: Connection) {
+        guard let rank = entries.rank(of: connection), entries[rank]?.isMember == true, !isGathering else {
             return violation(connection, "it left before it was in")
         }
-        entries[rank]!.standing = .left
+        entries.change(rank) { $0.standing = .left }
         actions.append(.tell(.left(rank: Int(rank))))
         endOrForm()
     }
 
-    private mutating func claim(_ connection: Connection, generation: UInt32, section: UInt64, count: UInt32) {
+    private mutating func claims(_ connection: Connection, generation: UInt32, section: UInt64, count: UInt32) {
         // A claim of an older ring needs no answer: its sender has been told to stop that ring.
-        guard let rank = rankOf[connection], case .running = entries[rank]?.standing, generation == self.generation else { return }
-        let piece = ledger.claim(rank: rank, section: section, count: count, at: now)
+        guard let rank = entries.rank(of: connection), entries[rank]?.isRunning == true, generation == self.generation
+        else { return }
+        let piece = ring.ledger.claim(rank: rank, section: section, count: count, at: now)
         actions.append(.send(.claimed(generation: generation, section: section, piece: piece), to: connection))
     }
 
     private func reasonToRefuse(_ join: ControlMessage.Join, provenRank rank: UInt32) -> String? {
-        if join.member.rank != rank { return "the handshake was rank \(rank)'s, the message is rank \(join.member.rank)'s" }
-        if isOver { return failure ?? "the job is over" }
+        if join.member.rank != rank {
+            return "the handshake was rank \(rank)'s, the message is rank \(join.member.rank)'s"
+        }
+        if case .over(let ending) = state { return ending.reason }
         if isGathering, Int(join.worldSize) != configuration.worldSize {
             return "WORLD_SIZE is \(join.worldSize) for rank \(rank) and \(configuration.worldSize) for the coordinator"
         }
         if Int(rank) >= targetSize { return "rank \(rank) in a world of \(targetSize)" }
-        if awaited.contains(rank) { return nil }
+        if case .succeeding(let succession) = state, succession.awaited.contains(rank) { return nil }
         if let there = entries[rank] {
             if there.standing == .left { return "rank \(rank) has done its work" }
             return "rank \(rank) is already there, as process \(there.member.processID) on \(there.member.hostName)"
@@ -282,24 +275,21 @@ package struct Roster: ~Copyable {
     // MARK: Going
 
     private mutating func closed(_ connection: Connection, _ cause: String) {
-        elsewhere[connection] = nil
-        guard let rank = rankOf.removeValue(forKey: connection), let entry = entries[rank], entry.connection == connection else {
-            return
-        }
-        if entry.standing != .left { lose(rank, lastWords.removeValue(forKey: rank).map { "it ended: \($0)" } ?? cause) }
+        provision { $0.elsewhere[connection] = nil }
+        guard let entry = entries.disconnect(connection), entry.standing != .left else { return }
+        lose(entry.member.rank, entry.lastWords.map { "it ended: \($0)" } ?? cause)
     }
 
     private mutating func processEnded(_ rank: UInt32, willReturn: Bool) {
         if !willReturn { mayReturn.remove(rank) }
         if isGathering {
-            if !willReturn { goneEarly.insert(rank) }
+            if !willReturn { gathering { $0.gone.insert(rank) } }
             if let entry = entries[rank] { remove(rank, closing: entry.connection) }
-            return giveUpIfSomebodyIsGone()
+            return giveUpIfOneIsGone()
         }
         if let entry = entries[rank], entry.standing != .left {
             actions.append(.close(entry.connection))
             lose(rank, "its process ended")
-            if !willReturn { mayReturn.remove(rank) }
         }
         formIfComplete()
     }
@@ -309,15 +299,15 @@ package struct Roster: ~Copyable {
         guard let entry = entries[rank] else { return }
         remove(rank)
         if isStarting { return endStart(withLossOf: rank, cause) }
-        if isGathering { return giveUpIfSomebodyIsGone() }
-        guard firstLoss == nil else { return }
+        if isGathering { return giveUpIfOneIsGone() }
+        if case .failed = state { return }
         actions.append(.tell(.lost(rank: Int(rank), cause: cause)))
-        isExplained = isExplained || entry.isMember
         guard entry.isMember else { return formIfComplete() }
-        if !configuration.isElastic { firstLoss = "rank \(rank) was lost: \(cause)" }
-        for other in sorted(where: { if case .running = $0.standing { true } else { false } }) {
-            entries[other.member.rank]!.standing = .running(isInterrupted: true)
-            formingSince = formingSince ?? now
+        ring.isExplained = true
+        if !configuration.isElastic { state = .failed(loss: "rank \(rank) was lost: \(cause)") }
+        for other in entries.sorted(where: \.isRunning) {
+            beginReforming()
+            entries.change(other.member.rank) { $0.standing = .running(isInterrupted: true) }
             actions.append(.send(.lost(rank: rank, cause: cause), to: other.connection))
         }
         endOrForm()
@@ -326,27 +316,26 @@ package struct Roster: ~Copyable {
     /// Tells a worker that it is no longer one, and why.
     mutating func dismiss(_ rank: UInt32, because reason: String) {
         guard let entry = entries[rank] else { return }
-        informed.insert(rank)
+        inform(rank)
         actions.append(.send(.refuse(reason: reason), to: entry.connection))
         remove(rank, closing: entry.connection)
     }
 
     mutating func remove(_ rank: UInt32, closing connection: Connection? = nil) {
-        guard let entry = entries.removeValue(forKey: rank) else { return }
-        rankOf[entry.connection] = nil
-        elsewhere[entry.connection] = nil
-        lastWords[rank] = nil
-        stalls[rank] = nil
+        guard let entry = entries.remove(rank) else { return }
+        provision { $0.elsewhere[entry.connection] = nil }
+        forgetStall(of: rank)
         if let connection { actions.append(.close(connection)) }
     }
 
-    /// A rank that has gone for good before the first ring makes that impossible: nobody need wait.
-    private mutating func giveUpIfSomebodyIsGone() {
-        guard let rank = goneEarly.filter({ entries[$0] == nil }).min() else { return }
+    /// A rank that has gone for good before the first ring makes that impossible: none need wait.
+    private mutating func giveUpIfOneIsGone() {
+        guard case .gathering(let gathering) = state, let rank = gathering.gone.filter({ entries[$0] == nil }).min()
+        else { return }
         refuseAll("rank \(rank) of \(configuration.worldSize) ended before it joined")
     }
 
     mutating func refuseAll(_ reason: String) {
-        for entry in sorted(where: { $0.standing != .left }) { dismiss(entry.member.rank, because: reason) }
+        for entry in entries.sorted(where: { $0.standing != .left }) { dismiss(entry.member.rank, because: reason) }
     }
 }

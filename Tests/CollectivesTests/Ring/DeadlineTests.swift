@@ -103,9 +103,9 @@ import Testing
                 Issue.record("rank \(one.rank): \(String(describing: one.error))")
                 continue
             }
-            let seconds = cause.dropFirst("rank 3 waited for it for ".count).split(separator: " ").first.flatMap { Double($0) } ?? 0
-            #expect(cause.hasPrefix("rank 3 waited for it for ") && seconds >= Double(timeout), "\(cause)")
-            #expect(cause.contains("and it for nobody"), "\(cause)")
+            let seconds = cause.dropFirst("rank 3 waited ".count).split(separator: " ").first.flatMap { Double($0) } ?? 0
+            #expect(cause.hasPrefix("rank 3 waited ") && seconds >= Double(timeout), "\(cause)")
+            #expect(cause.contains(" s for it; it was waiting for nobody: "), "\(cause)")
         }
         return all.map(\.after).max() ?? .zero
     }

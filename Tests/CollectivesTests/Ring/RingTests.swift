@@ -134,8 +134,8 @@ import Wire
                     return
                 }
                 // How long it says is how long it was: no less than the limit.
-                let seconds = cause.dropFirst("rank 0 waited for it for ".count).split(separator: " ").first.flatMap { Double($0) }
-                #expect(cause.hasPrefix("rank 0 waited for it for ") && seconds ?? 0 >= 4, "\(cause)")
+                let seconds = cause.dropFirst("rank 0 waited ".count).split(separator: " ").first.flatMap { Double($0) }
+                #expect(cause.hasPrefix("rank 0 waited ") && seconds ?? 0 >= 4, "\(cause)")
             } catch {
                 Issue.record("rank \(rank): \(error)")
             }
